@@ -1,0 +1,15 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""TRM for transformers: importing this package registers it with the Auto classes."""
+
+from transformers import AutoConfig, AutoModel, AutoProcessor
+
+from .configuration_trm import TrmConfig
+from .modeling_trm import TrmCarry, TrmForPuzzleSolving, TrmModel, TrmOutput
+from .processing_trm import TrmProcessor
+from .solving_trm import TrmSolution
+
+AutoConfig.register("trm", TrmConfig, exist_ok=True)
+AutoModel.register(TrmConfig, TrmForPuzzleSolving, exist_ok=True)
+AutoProcessor.register(TrmConfig, TrmProcessor, exist_ok=True)
+
+__all__ = ["TrmCarry", "TrmConfig", "TrmForPuzzleSolving", "TrmModel", "TrmOutput", "TrmProcessor", "TrmSolution"]

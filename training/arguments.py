@@ -1,0 +1,211 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""The fields of a recipe, and how a YAML file and the command line fill them."""
+
+import difflib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, make_dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import yaml
+from huggingface_hub.errors import StrictDataclassError
+from transformers import HfArgumentParser
+
+from modeling_trm import TrmConfig
+
+
+class UserError(Exception):
+    """A mistake of the user; the message is one line that names the thing and the mend."""
+
+
+def option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class TrainArguments:
+    """Fields of a training recipe beside the model's own (see [`TrmConfig`])."""
+
+    task: str = option("sudoku", "task of datasets_scripts.tasks")
+    dataset_config: str = option("hard-sample", "configuration of the task's dataset")
+    data_dir: str | None = option(None, "folder with the task's files, instead of the Hub's")
+    num_train_puzzles: int | None = option(1000, "random subset of the training puzzles, for datasets that are larger")
+    augment: bool = option(True, "draw a random symmetry of every puzzle each time it is seen")
+    output_dir: str = option("runs/trm", "folder of the model, its checkpoints and its log")
+    seed: int = option(0, "seed of initialisation, order, augmentation and exploration")
+
+    max_steps: int = option(1000, "supervision steps, each with one optimizer step")
+    batch_size: int = option(768, "puzzles per step, over all processes")
+    optimizer: Literal["adam_atan2", "adamw"] = option("adam_atan2", "optimizer of the dense parameters")
+    learning_rate: float = option(1e-4, "peak learning rate")
+    weight_decay: float = option(1.0, "decoupled weight decay")
+    adam_beta1: float = option(0.9, "decay of the first moment")
+    adam_beta2: float = option(0.95, "decay of the second moment")
+    atan2_rule: Literal["official", "published"] = option("official", "formula of adam_atan2")
+    use_muon: bool = option(False, "Muon for the matrices of the network, `optimizer` for the rest")
+    muon_learning_rate: float = option(0.02, "peak learning rate of Muon")
+    muon_weight_decay: float = option(0.005, "decoupled weight decay of Muon")
+    muon_momentum: float = option(0.95, "Nesterov momentum of Muon")
+    muon_ns_steps: int = option(5, "Newton-Schulz iterations of Muon")
+    puzzle_embedding_learning_rate: float = option(1e-4, "learning rate of the sign-SGD for puzzle embeddings")
+    puzzle_embedding_weight_decay: float = option(1.0, "weight decay of the sign-SGD for puzzle embeddings")
+    warmup_steps: int = option(0, "steps of linear warm-up")
+    min_learning_rate_ratio: float = option(1.0, "where the cosine ends: 1 is a constant learning rate, 0 goes to zero")
+    max_grad_norm: float | None = option(None, "clip the gradient's norm (puzzle embeddings not counted)")
+    ema_decay: float = option(0.999, "decay of the average of the weights, which is what gets evaluated and published")
+    ema_warmup: bool = option(False, "average over a shorter past while training is young")
+    mixed_precision: Literal["no", "bf16"] = option("bf16", "compute dtype; weights stay float32")
+    compile: bool = option(False, "compile the network")
+
+    eval_steps: int | None = option(None, "evaluate every so many steps (and at the end)")
+    eval_examples: int | None = option(None, "test puzzles of those evaluations; the last one uses all")
+    eval_batch_size: int = option(500, "puzzles per batch in evaluation, per process")
+    save_steps: int = option(1000, "write a checkpoint every so many steps (and at the end)")
+    checkpoint_total_limit: int = option(2, "checkpoints kept")
+    log_steps: int = option(50, "steps per line of train_log.jsonl")
+    time_limit_minutes: float | None = option(None, "stop with a checkpoint after this long; the same command goes on")
+    report_to: Literal["none", "trackio", "tensorboard", "wandb"] = option("none", "experiment tracker")
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "batch_size", "eval_batch_size", "save_steps", "checkpoint_total_limit", "log_steps"):
+            require(getattr(self, name) >= 1, f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("eval_steps", "eval_examples", "num_train_puzzles"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"{name}={value} must be at least 1")
+        for name in ("ema_decay", "min_learning_rate_ratio"):
+            require(0 <= getattr(self, name) <= 1, f"{name}={getattr(self, name)} must be between 0 and 1")
+        for name in ("learning_rate", "muon_learning_rate", "weight_decay", "muon_weight_decay", "warmup_steps"):
+            require(getattr(self, name) >= 0, f"{name}={getattr(self, name)} must not be negative")
+
+
+@dataclass
+class EvalArguments:
+    """Fields of an evaluation."""
+
+    model: str = field(metadata={"help": "folder or Hub repository of the model"})
+    task: str = option("sudoku", "task of datasets_scripts.tasks")
+    dataset_config: str | None = option(None, "configuration of the task's dataset (with --data_dir: its files)")
+    data_dir: str | None = option(None, "folder with the task's files")
+    split: str = option("test", "split of the dataset")
+    max_examples: int | None = option(None, "only the first puzzles of the split")
+    output: str | None = option(None, "file for the result as JSON")
+    batch_size: int = option(500, "puzzles per batch")
+    max_steps: int | None = option(None, "the most supervision steps; the model's own when not given")
+    halt_threshold: float | None = option(None, "halting logit above which a puzzle is done; inf never stops early")
+    num_rollouts: int = option(1, "trajectories per puzzle, the most confident of which counts")
+    noise_std: float = option(0.0, "deviation of the noise on the states of each trajectory")
+    dtype: Literal["float32", "bfloat16"] = option("float32", "dtype of the weights and the computation")
+    seed: int = option(0, "seed of the noise and of datasets that are drawn")
+
+    def __post_init__(self) -> None:
+        require(self.batch_size >= 1, f"batch_size={self.batch_size} must be at least 1")
+        require(self.max_examples is None or self.max_examples >= 1, f"max_examples={self.max_examples} must be at least 1")
+
+
+def require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UserError(message)
+
+
+GIVEN_BY_TASK = ("vocab_size", "seq_len", "answer_token_ids", "num_puzzles")
+
+
+def model_arguments() -> type:
+    """A dataclass of [`TrmConfig`]'s own fields, without those that the task gives."""
+    columns = []
+    for name, hint in TrmConfig.__annotations__.items():
+        if name not in GIVEN_BY_TASK:
+            kind = float if hint == float | int else hint
+            columns.append((name, kind, option(getattr(TrmConfig, name), "see TrmConfig")))
+    return make_dataclass("ModelArguments", columns)
+
+
+class Parser(HfArgumentParser):
+    """HfArgumentParser whose errors are a `UserError` in place of the usage and an exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message)
+
+
+def parse_arguments(dataclass_types: list[type], command_line: list[str]) -> tuple[Any, ...]:
+    """Fills dataclasses from `--config FILE.yaml` (optional) and from `--field value` pairs, which win over the file.
+
+    Raises:
+        UserError: the file cannot be read, a field is unknown (the nearest name is suggested), or a value is wrong.
+    """
+    parser = Parser(dataclass_types, allow_abbrev=False, conflict_handler="resolve")
+    parser.add_argument("--config", help="YAML file of these fields")
+    known = {action.dest for action in parser._actions}
+    config, _ = config_parser().parse_known_args(command_line)
+    recipe = read_recipe(config.config) if config.config else {}
+    for name in recipe:
+        require(name in known, f"{config.config}: unknown field {name!r}{suggestion(str(name), known)}")
+    words = [*as_flags(recipe), *command_line]
+    *parsed, unknown = parser.parse_args_into_dataclasses(
+        words, return_remaining_strings=True, look_for_args_file=False
+    )
+    if unknown:
+        name = unknown[0].removeprefix("--").split("=")[0]
+        raise UserError(f"unknown argument {unknown[0]!r}{suggestion(name, known)}")
+    return tuple(parsed[: len(dataclass_types)])
+
+
+def config_parser() -> Parser:
+    parser = Parser([], allow_abbrev=False, add_help=False)
+    parser.add_argument("--config")
+    return parser
+
+
+def read_recipe(path: str) -> dict[str, Any]:
+    try:
+        recipe = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise UserError(f"cannot read the recipe {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(recipe, dict):
+        raise UserError(f"{path} holds no fields; it should read like 'max_steps: 1000'")
+    return recipe
+
+
+def as_flags(recipe: dict[str, Any]) -> list[str]:
+    """A recipe as command-line words; a field set to null keeps its default."""
+    words = []
+    for name, value in recipe.items():
+        if value is not None:
+            words += [f"--{name}", *(str(item) for item in (value if isinstance(value, list) else [value]))]
+    return words
+
+
+def suggestion(name: str, known: set[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def build_config(model_args: Any, **given_by_task: Any) -> TrmConfig:
+    """The model's configuration; a `UserError` when its fields contradict each other."""
+    try:
+        return TrmConfig(**asdict(model_args), **given_by_task)
+    except StrictDataclassError as error:
+        raise UserError(str(error.__cause__ or error)) from None
+
+
+@contextmanager
+def user_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """Turns exceptions that stand for a user's mistake (bad files, wrong names) into a one-line `UserError`."""
+    try:
+        yield
+    except kinds as error:
+        raise UserError(" ".join(str(error).split())) from error
+
+
+def run_command(main: Callable[[list[str]], None]) -> NoReturn:
+    """Runs an entry point; a user's mistake becomes one line on standard error and exit status 2."""
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0)

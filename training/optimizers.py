@@ -1,0 +1,220 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""Optimizers, learning-rate schedule and weight averaging of TRM."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.optim import AdamW, Muon, Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from modeling_trm import TrmForPuzzleSolving
+from modeling_trm.modeling_trm import TrmAttention, TrmPuzzleEmbedding
+
+from .arguments import TrainArguments
+
+
+class AdamATan2(Optimizer):
+    """Adam with atan2 in place of the division, so without an epsilon and invariant to the loss's scale.
+
+    Weight decay is decoupled and comes first. Two rules are in use:
+
+    - `official`: what the official TRM code runs (package `adam-atan2` 0.0.3), the first moment's bias correction being
+      outside: p -= lr / (1 - b1^t) * atan2(m, sqrt(v / (1 - b2^t)))
+    - `published`: arXiv 2407.05872, p -= 1.27 lr * atan2(m / (1 - b1^t), sqrt(v / (1 - b2^t)))
+
+    Args:
+        params: parameters or groups, of any floating dtype, with dense gradients.
+        lr: learning rate. betas: decay of the moments. weight_decay: relative shrinkage per step is lr * weight_decay.
+        rule: `"official"` or `"published"`.
+    """
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.95),
+        weight_decay: float = 1.0,
+        rule: Literal["official", "published"] = "official",
+    ):
+        if rule not in ("official", "published"):
+            raise ValueError(f"rule={rule!r} must be 'official' or 'published'")
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "rule": rule})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not parameters:
+                continue
+            for parameter in parameters:
+                if not self.state[parameter]:
+                    self.state[parameter] = {
+                        "step": torch.tensor(0.0),
+                        "exp_avg": torch.zeros_like(parameter),
+                        "exp_avg_sq": torch.zeros_like(parameter),
+                    }
+            gradients = [cast(Tensor, parameter.grad) for parameter in parameters]
+            states = [self.state[parameter] for parameter in parameters]
+            first = [state["exp_avg"] for state in states]
+            second = [state["exp_avg_sq"] for state in states]
+            beta1, beta2 = group["betas"]
+            torch._foreach_add_([state["step"] for state in states], 1)
+            count = int(states[0]["step"])  # a CPU tensor: no device synchronisation
+
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_lerp_(first, gradients, 1 - beta1)
+            torch._foreach_mul_(second, beta2)
+            torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
+            deviation = torch._foreach_sqrt(second)
+            torch._foreach_div_(deviation, math.sqrt(1 - beta2**count))
+            if group["rule"] == "official":
+                angles = [torch.atan2(m, d) for m, d in zip(first, deviation, strict=True)]
+                torch._foreach_add_(parameters, angles, alpha=-group["lr"] / (1 - beta1**count))
+            else:
+                unbiased = torch._foreach_div(first, 1 - beta1**count)
+                angles = [torch.atan2(m, d) for m, d in zip(unbiased, deviation, strict=True)]
+                torch._foreach_add_(parameters, angles, alpha=-1.27 * group["lr"])
+
+
+class SignSGD(Optimizer):
+    """Sign of the gradient for puzzle embeddings, with decay of the rows in the batch only (official code).
+
+    The gradient is the sparse one of `nn.Embedding(sparse=True)`: rows that occur several times, on any process, are
+    summed before the sign is taken; a row whose gradient is zero still decays; absent rows are untouched. Processes
+    exchange the rows and ids of their batches, never the table.
+
+    Args:
+        params: embedding tables with sparse gradients. lr: size of each element's step.
+        weight_decay: relative shrinkage per step is lr * weight_decay.
+    """
+
+    def __init__(self, params: Iterable, lr: float = 1e-4, weight_decay: float = 1.0):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for table in group["params"]:
+                if table.grad is None:
+                    continue
+                ids, rows = all_gather(table.grad._indices()[0]), all_gather(table.grad._values())
+                total = torch.sparse_coo_tensor(ids.unsqueeze(0), rows, table.shape, check_invariants=False).coalesce()
+                ids, gradient = total.indices()[0], total.values()
+                decayed = table[ids] * (1 - group["lr"] * group["weight_decay"])
+                table.index_copy_(0, ids, decayed.sub_(gradient.sign(), alpha=group["lr"]))
+
+
+def all_gather(tensor: Tensor) -> Tensor:
+    """The tensors of all processes, equal in shape, joined along the first dimension."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return tensor
+    gathered = tensor.new_empty(dist.get_world_size() * tensor.shape[0], *tensor.shape[1:])
+    dist.all_gather_into_tensor(gathered, tensor.contiguous())
+    return gathered
+
+
+class HeadwiseMuon(Muon):
+    """torch's Muon, with each attention head of a fused projection orthogonalised as a matrix of its own.
+
+    Args:
+        matrices: two-dimensional weights.
+        head_size: rows per head of those weights that are fused projections; other weights are absent.
+        options: of `torch.optim.Muon`.
+
+    The weights must be on their final device: heads are views of them.
+    """
+
+    def __init__(self, matrices: Iterable[nn.Parameter], head_size: dict[nn.Parameter, int], **options: Any):
+        self.heads: list[tuple[nn.Parameter, list[nn.Parameter]]] = []
+        whole = []
+        for matrix in matrices:
+            if matrix in head_size:
+                views = [nn.Parameter(view) for view in matrix.detach().split(head_size[matrix])]
+                self.heads.append((matrix, views))
+            else:
+                whole.append(matrix)
+        super().__init__([*whole, *(view for _, views in self.heads for view in views)], **options)
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for matrix, views in self.heads:
+            gradients = [None] * len(views) if matrix.grad is None else matrix.grad.split(len(views[0]))
+            for view, gradient in zip(views, gradients, strict=True):
+                view.grad = gradient
+        super().step()
+
+
+def build_optimizers(model: TrmForPuzzleSolving, args: TrainArguments) -> list[Optimizer]:
+    """The optimizers in the order they step: puzzle embeddings, then (with Muon) block matrices, then the rest."""
+    tables = [module.weight for module in model.modules() if isinstance(module, TrmPuzzleEmbedding)]
+    matrices = list(model.model.network.parameters()) if args.use_muon else []
+    taken = {id(parameter) for parameter in [*tables, *matrices]}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in taken]
+
+    optimizers: list[Optimizer] = []
+    if tables:
+        decay = args.puzzle_embedding_weight_decay
+        optimizers.append(SignSGD(tables, lr=args.puzzle_embedding_learning_rate, weight_decay=decay))
+    if matrices:
+        head_size = {m.qkv_proj.weight: m.head_size for m in model.modules() if isinstance(m, TrmAttention)}
+        optimizers.append(
+            HeadwiseMuon(
+                matrices,
+                head_size,
+                lr=args.muon_learning_rate,
+                momentum=args.muon_momentum,
+                weight_decay=args.muon_weight_decay,
+                ns_steps=args.muon_ns_steps,
+            )
+        )
+    options: dict[str, Any] = {
+        "lr": args.learning_rate,
+        "betas": (args.adam_beta1, args.adam_beta2),
+        "weight_decay": args.weight_decay,
+    }
+    if args.optimizer == "adamw":
+        optimizers.append(AdamW(rest, **options))
+    else:
+        optimizers.append(AdamATan2(rest, **options, rule=args.atan2_rule))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimizers
+
+
+def learning_rate_factor(step: int, warmup_steps: int, total_steps: int, min_ratio: float) -> float:
+    """Share of the base learning rate at a step, counted from 1: linear warm-up, then cosine down to `min_ratio`.
+
+    The official rule, also past the end, where the cosine rises again. `min_ratio` 1 is a constant rate.
+    """
+    if step < warmup_steps:
+        return step / warmup_steps
+    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def build_average(model: nn.Module, decay: float, warmup: bool = False) -> AveragedModel:
+    """Exponential moving average of the parameters, starting from their current values.
+
+    Puzzle embeddings are not averaged but shared with the model, as in the official code, which also spares a copy of
+    a table that can be gigabytes.
+
+    Args:
+        model: the model being trained.
+        decay: share of the old average kept at each update.
+        warmup: keep less while the average is young, min(decay, (1 + t) / (10 + t)) at update t.
+    """
+
+    def update(averages: Any, currents: Any, count: Any) -> None:
+        kept = min(decay, (1 + int(count)) / (10 + int(count))) if warmup else decay
+        torch._foreach_lerp_(averages, currents, 1 - kept)
+
+    average = AveragedModel(model, multi_avg_fn=cast(Callable, update))
+    average.n_averaged.fill_(1)  # torch would otherwise replace the start by the weights after the first step
+    for name, module in model.named_modules():
+        if isinstance(module, TrmPuzzleEmbedding):
+            cast(TrmPuzzleEmbedding, average.module.get_submodule(name)).weight = module.weight
+    return average
