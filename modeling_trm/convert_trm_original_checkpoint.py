@@ -43,8 +43,6 @@ class ConversionError(Exception):
 def convert_state_dict(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """Renames official weights.
 
-    The halting head keeps its first row; the second, "continue", only feeds the Q-learning target that TRM dropped.
-
     Args:
         state: official tensors by name, with or without the prefixes that compiling and the loss head add.
 
@@ -56,8 +54,7 @@ def convert_state_dict(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], lis
         name = WRAPPERS.sub("", name)
         for pattern, replacement in RENAMES.items():
             if re.match(pattern, name):
-                new_name = re.sub(pattern, replacement, name)
-                converted[new_name] = (tensor[:1] if new_name.startswith("halt_head.") else tensor).clone()
+                converted[re.sub(pattern, replacement, name)] = tensor.clone()
                 break
         else:
             if not SCRATCH.match(name):

@@ -208,10 +208,14 @@ class TrmPuzzleEmbedding(nn.Embedding):
 
 
 class TrmHaltHead(nn.Linear):
-    """Logit of "this answer is right", read from the first position; starts at -5, that is, never halting."""
+    """Logit of "this answer is right", read from the first position; starts at -5, that is, never halting.
+
+    The second output is the "continue" of HRM's Q-learning. TRM gives it no loss; it stays so that official checkpoints
+    fit and the gradients equal theirs to the last bit.
+    """
 
     def __init__(self, hidden_size: int):
-        super().__init__(hidden_size, 1)
+        super().__init__(hidden_size, 2)
 
 
 class TrmPreTrainedModel(PreTrainedModel):
@@ -459,7 +463,7 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
 
     def halt_logits(self, answer_state: Tensor) -> Tensor:
         """Halting logit, float32, [batch], from the first position of the answer state."""
-        logits = self.halt_head(answer_state[:, 0]).squeeze(-1)
+        logits = self.halt_head(answer_state[:, 0])[..., 0]
         return logits.float() if logits.dtype != torch.float64 else logits
 
     def draw_min_steps(self, halt_logits: Tensor) -> Tensor:

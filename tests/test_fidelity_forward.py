@@ -127,8 +127,7 @@ def test_initialisation_follows_the_official_law(mixer: str) -> None:
     assert set(names.values()) == set(state)
     for official, expected in statistics.items():
         ours = state[names[official]]
-        shape = [1, *expected["shape"][1:]] if "q_head" in official else expected["shape"]
-        assert list(ours.shape) == shape, official
+        assert list(ours.shape) == expected["shape"], official
         spread = 4 / math.sqrt(2 * max(ours.numel(), 2))  # four deviations of a standard deviation's estimate
         assert float(ours.std(correction=0)) == pytest.approx(expected["std"], rel=2 * spread, abs=1e-12), official
         assert float(ours.mean()) == pytest.approx(expected["mean"], abs=8 * (expected["std"] or 0) / math.sqrt(ours.numel()) + 1e-9)

@@ -69,15 +69,18 @@ class AdamATan2(Optimizer):
             torch._foreach_lerp_(first, gradients, 1 - beta1)
             torch._foreach_mul_(second, beta2)
             torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
-            deviation = torch._foreach_sqrt(second)
-            torch._foreach_div_(deviation, math.sqrt(1 - beta2**count))
+            bias1, bias2 = 1 - beta1**count, 1 - beta2**count
             if group["rule"] == "official":
-                angles = [torch.atan2(m, d) for m, d in zip(first, deviation, strict=True)]
-                torch._foreach_add_(parameters, angles, alpha=-group["lr"] / (1 - beta1**count))
+                deviation = torch._foreach_sqrt(second)
+                torch._foreach_div_(deviation, math.sqrt(bias2))
+                scale = -group["lr"] / bias1
             else:
-                unbiased = torch._foreach_div(first, 1 - beta1**count)
-                angles = [torch.atan2(m, d) for m, d in zip(unbiased, deviation, strict=True)]
-                torch._foreach_add_(parameters, angles, alpha=-1.27 * group["lr"])
+                first = torch._foreach_div(first, bias1)
+                deviation = torch._foreach_div(second, bias2)
+                torch._foreach_sqrt_(deviation)
+                scale = -1.27 * group["lr"]
+            angles = [torch.atan2(m, d) for m, d in zip(first, deviation, strict=True)]
+            torch._foreach_add_(parameters, angles, alpha=scale)
 
 
 class SignSGD(Optimizer):
