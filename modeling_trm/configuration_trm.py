@@ -39,6 +39,9 @@ class TrmConfig(PreTrainedConfig):
             N_sup of the paper: the most supervision steps a puzzle stays in training.
         halt_exploration_prob (`float`, defaults to 0.1):
             Chance that a training row must go on for a random number of steps, whatever the halting head says.
+        max_solve_steps (`int`, *optional*):
+            The most supervision steps of `solve`; by default `max_supervision_steps`. It may be larger: a model goes on
+            improving its answer beyond the steps it was trained for.
         halt_threshold (`float`, defaults to 0.0):
             `solve` stops working on a row once its halting logit is above this.
         halt_loss_weight (`float`, defaults to 0.5):
@@ -80,6 +83,7 @@ class TrmConfig(PreTrainedConfig):
     deep_cycles: int = 3
     latent_cycles: int = 6
     max_supervision_steps: int = 16
+    max_solve_steps: int | None = None
     halt_exploration_prob: float | int = 0.1
     halt_threshold: float | int = 0.0
     halt_loss_weight: float | int = 0.5
@@ -101,6 +105,8 @@ class TrmConfig(PreTrainedConfig):
             self.intermediate_size = default_glu_size(self.hidden_size)
         if self.token_mixer_intermediate_size is None:
             self.token_mixer_intermediate_size = default_glu_size(self.seq_len + self.prefix_len)
+        if self.max_solve_steps is None:
+            self.max_solve_steps = self.max_supervision_steps
         super().__post_init__(**kwargs)
 
     @property
@@ -112,7 +118,7 @@ class TrmConfig(PreTrainedConfig):
         """Part of `@strict` validation: every count and width is in its range."""
         at_least_one = (
             "vocab_size seq_len hidden_size num_hidden_layers num_attention_heads intermediate_size deep_cycles "
-            "latent_cycles max_supervision_steps token_mixer_intermediate_size num_puzzles"
+            "latent_cycles max_supervision_steps max_solve_steps token_mixer_intermediate_size num_puzzles"
         )
         for name in at_least_one.split():
             if getattr(self, name) < 1:
@@ -158,7 +164,9 @@ class TrmConfig(PreTrainedConfig):
         """Part of `@strict` validation: the answer's tokens are in the vocabulary."""
         wrong = [token for token in self.answer_token_ids or [] if not 0 <= token < self.vocab_size]
         if wrong or self.answer_token_ids == []:
-            raise ValueError(f"answer_token_ids={self.answer_token_ids} must be tokens below vocab_size={self.vocab_size}")
+            raise ValueError(
+                f"answer_token_ids={self.answer_token_ids} must be tokens below vocab_size={self.vocab_size}"
+            )
 
 
 def default_glu_size(width: int) -> int:

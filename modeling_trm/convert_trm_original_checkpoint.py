@@ -77,7 +77,9 @@ def convert_config(official: dict[str, Any], weights: dict[str, Tensor], seq_len
         return arch[name]
 
     if not arch.get("no_ACT_continue", True):
-        raise ConversionError("no_ACT_continue=False (Q-learning of HRM) is not part of TRM; the official code cannot train it")
+        raise ConversionError(
+            "no_ACT_continue=False (Q-learning of HRM) is not part of TRM; the official code cannot train it"
+        )
     try:
         vocab_size, hidden_size = weights["model.embed_tokens.weight"].shape
         gate_up = weights["model.network.layers.0.mlp.gate_up_proj.weight"]
@@ -98,7 +100,9 @@ def convert_config(official: dict[str, Any], weights: dict[str, Tensor], seq_len
         inferred = None
     seq_len = next((n for n in (inferred, seq_len, arch.get("seq_len")) if n is not None), None)
     if seq_len is None:
-        raise ConversionError("rotary attention weights do not tell the puzzle's length: pass --seq_len (Sudoku 81, others 900)")
+        raise ConversionError(
+            "rotary attention weights do not tell the puzzle's length: pass --seq_len (Sudoku 81, others 900)"
+        )
 
     is_softmax = str(arch.get("loss_type", "stablemax_cross_entropy")).startswith("softmax")
     position = arch.get("pos_encodings", "rope")
@@ -176,7 +180,9 @@ def convert(checkpoint: Path, config: Path, output_dir: Path, seq_len: int | Non
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Convert a checkpoint of the official TRM code.", allow_abbrev=False)
     parser.add_argument("--checkpoint", type=Path, required=True, help="state dict, .safetensors or a torch file")
-    parser.add_argument("--config", type=Path, required=True, help="all_config.yaml, or the model's fields as JSON/YAML")
+    parser.add_argument(
+        "--config", type=Path, required=True, help="all_config.yaml, or the model's fields as JSON/YAML"
+    )
     parser.add_argument("--output_dir", type=Path, required=True, help="folder to write")
     parser.add_argument("--seq_len", type=int, help="cells of a puzzle, where the weights do not tell")
     args = parser.parse_args(arguments)
@@ -186,7 +192,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     config = model.config
-    print(f"wrote {args.output_dir}: {model.num_parameters():,} parameters, {config.token_mixer} mixer, {config.seq_len} cells")
+    print(
+        f"wrote {args.output_dir}: {model.num_parameters():,} parameters, {config.token_mixer} mixer, {config.seq_len} cells"
+    )
     return 0
 
 

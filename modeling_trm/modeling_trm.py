@@ -112,7 +112,13 @@ class TrmGatedMlp(nn.Module):
 
 
 def eager_attention_forward(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float, **kwargs
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    **kwargs,
 ) -> tuple[Tensor, Tensor]:
     """Attention in plain operations; [batch, heads, seq, head] in, [batch, seq, heads, head] out."""
     wide = torch.promote_types(query.dtype, torch.float32)
@@ -436,9 +442,7 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
         output.correct = correct
         return output
 
-    def admit(
-        self, carry: TrmCarry, input_ids: Tensor, puzzle_ids: Tensor | None, labels: Tensor | None
-    ) -> TrmCarry:
+    def admit(self, carry: TrmCarry, input_ids: Tensor, puzzle_ids: Tensor | None, labels: Tensor | None) -> TrmCarry:
         """Puts new puzzles, with fresh states, into the rows that have halted, and counts the step that begins."""
 
         def fill(new: Tensor | None, old: Tensor | None) -> Tensor | None:

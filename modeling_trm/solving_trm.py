@@ -60,7 +60,7 @@ class SolvingMixin:
         Args:
             input_ids: integer tokens, [batch, seq_len].
             puzzle_ids: integer ids, [batch], for models with puzzle embeddings; id 0 when `None`.
-            max_steps: the most supervision steps; `config.max_supervision_steps` when `None`, and it may exceed it.
+            max_steps: the most supervision steps; `config.max_solve_steps` when `None`.
             halt_threshold: a row halts when its halting logit is above this; `config.halt_threshold` when `None`,
                 `float("inf")` for always `max_steps` steps (the paper's evaluation).
             num_rollouts: independent trajectories per puzzle, of which the one with the highest final halting logit
@@ -77,7 +77,7 @@ class SolvingMixin:
                 logits that are not finite (broken weights).
         """
         config = self.config
-        max_steps = config.max_supervision_steps if max_steps is None else max_steps
+        max_steps = config.max_solve_steps if max_steps is None else max_steps
         halt_threshold = config.halt_threshold if halt_threshold is None else halt_threshold
         check_solve_arguments(config, input_ids, puzzle_ids, max_steps, halt_threshold, num_rollouts, noise_std)
         if num_rollouts > 1:
@@ -113,7 +113,9 @@ class SolvingMixin:
         if not halt_logits.isfinite().all():
             raise ValueError("the halting logits are not finite: the model's weights hold NaN or infinite values")
 
-        solution = TrmSolution(answers=answers, halt_logits=halt_logits, steps=steps, halted=halt_logits > halt_threshold)
+        solution = TrmSolution(
+            answers=answers, halt_logits=halt_logits, steps=steps, halted=halt_logits > halt_threshold
+        )
         if return_steps:
             solution.step_answers = torch.stack([step_answers for step_answers, _ in trace], dim=1)
             solution.step_halt_logits = torch.stack([step_logits for _, step_logits in trace], dim=1)
@@ -131,7 +133,9 @@ def normal_like(state: Tensor, generator: torch.Generator | None) -> Tensor:
 def check_solve_arguments(config, input_ids, puzzle_ids, max_steps, halt_threshold, num_rollouts, noise_std) -> None:
     """Raises `ValueError` with one line that names what is wrong."""
     if input_ids.ndim != 2 or input_ids.shape[1] != config.seq_len or len(input_ids) == 0:
-        raise ValueError(f"input_ids must be [batch, {config.seq_len}] with a batch of at least 1, not {list(input_ids.shape)}")
+        raise ValueError(
+            f"input_ids must be [batch, {config.seq_len}] with a batch of at least 1, not {list(input_ids.shape)}"
+        )
     low, high = int(input_ids.min()), int(input_ids.max())
     if low < 0 or high >= config.vocab_size:
         raise ValueError(f"input_ids holds tokens {low} to {high}, but this model knows 0 to {config.vocab_size - 1}")
@@ -145,7 +149,9 @@ def check_solve_arguments(config, input_ids, puzzle_ids, max_steps, halt_thresho
     if max_steps < 1 or num_rollouts < 1:
         raise ValueError(f"max_steps={max_steps} and num_rollouts={num_rollouts} must be at least 1")
     if not noise_std >= 0 or math.isinf(noise_std) or math.isnan(halt_threshold):
-        raise ValueError(f"noise_std={noise_std} must be a number of at least 0, halt_threshold={halt_threshold} a number")
+        raise ValueError(
+            f"noise_std={noise_std} must be a number of at least 0, halt_threshold={halt_threshold} a number"
+        )
 
 
 __all__ = ["SolvingMixin", "TrmSolution"]

@@ -24,7 +24,9 @@ def golden(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose name starts with `prefix.`, without it."""
-    return {name.removeprefix(prefix + "."): tensor for name, tensor in tensors.items() if name.startswith(prefix + ".")}
+    return {
+        name.removeprefix(prefix + "."): tensor for name, tensor in tensors.items() if name.startswith(prefix + ".")
+    }
 
 
 def converted(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -109,7 +109,9 @@ def test_gradients_of_the_first_step(mixer: str) -> None:
     expected = converted(tensors, "grad1")
     for name, parameter in model.named_parameters():
         if name != "model.puzzle_embeddings.weight":
-            torch.testing.assert_close(parameter.grad, expected[name], atol=1e-7, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(
+                parameter.grad, expected[name], atol=1e-7, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}"
+            )
 
 
 @pytest.mark.parametrize("mixer", ["mlp", "attn"])
@@ -130,7 +132,9 @@ def test_initialisation_follows_the_official_law(mixer: str) -> None:
         assert list(ours.shape) == expected["shape"], official
         spread = 4 / math.sqrt(2 * max(ours.numel(), 2))  # four deviations of a standard deviation's estimate
         assert float(ours.std(correction=0)) == pytest.approx(expected["std"], rel=2 * spread, abs=1e-12), official
-        assert float(ours.mean()) == pytest.approx(expected["mean"], abs=8 * (expected["std"] or 0) / math.sqrt(ours.numel()) + 1e-9)
+        assert float(ours.mean()) == pytest.approx(
+            expected["mean"], abs=8 * (expected["std"] or 0) / math.sqrt(ours.numel()) + 1e-9
+        )
         if ours.numel() > 50000:  # the cut is at the same place
             assert float(ours.max()) == pytest.approx(expected["max"], rel=5e-3), official
             assert float(ours.min()) == pytest.approx(expected["min"], rel=5e-3), official

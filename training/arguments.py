@@ -32,6 +32,7 @@ class TrainArguments:
     dataset_config: str = option("hard-sample", "configuration of the task's dataset")
     data_dir: str | None = option(None, "folder with the task's files, instead of the Hub's")
     num_train_puzzles: int | None = option(1000, "random subset of the training puzzles, for datasets that are larger")
+    data_seed: int = option(0, "seed of the choice of training puzzles and of puzzles that are generated")
     augment: bool = option(True, "draw a random symmetry of every puzzle each time it is seen")
     output_dir: str = option("runs/trm", "folder of the model, its checkpoints and its log")
     seed: int = option(0, "seed of initialisation, order, augmentation and exploration")
@@ -52,7 +53,9 @@ class TrainArguments:
     puzzle_embedding_learning_rate: float = option(1e-4, "learning rate of the sign-SGD for puzzle embeddings")
     puzzle_embedding_weight_decay: float = option(1.0, "weight decay of the sign-SGD for puzzle embeddings")
     warmup_steps: int = option(0, "steps of linear warm-up")
-    min_learning_rate_ratio: float = option(1.0, "where the cosine ends: 1 is a constant learning rate, 0 goes to zero")
+    min_learning_rate_ratio: float = option(
+        1.0, "where the cosine ends: 1 is a constant learning rate, 0 goes to zero"
+    )
     max_grad_norm: float | None = option(None, "clip the gradient's norm (puzzle embeddings not counted)")
     ema_decay: float = option(0.999, "decay of the average of the weights, which is what gets evaluated and published")
     ema_warmup: bool = option(False, "average over a shorter past while training is young")
@@ -69,7 +72,14 @@ class TrainArguments:
     report_to: Literal["none", "trackio", "tensorboard", "wandb"] = option("none", "experiment tracker")
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "batch_size", "eval_batch_size", "save_steps", "checkpoint_total_limit", "log_steps"):
+        for name in (
+            "max_steps",
+            "batch_size",
+            "eval_batch_size",
+            "save_steps",
+            "checkpoint_total_limit",
+            "log_steps",
+        ):
             require(getattr(self, name) >= 1, f"{name}={getattr(self, name)} must be at least 1")
         for name in ("eval_steps", "eval_examples", "num_train_puzzles"):
             value = getattr(self, name)
@@ -97,11 +107,14 @@ class EvalArguments:
     num_rollouts: int = option(1, "trajectories per puzzle, the most confident of which counts")
     noise_std: float = option(0.0, "deviation of the noise on the states of each trajectory")
     dtype: Literal["float32", "bfloat16"] = option("float32", "dtype of the weights and the computation")
-    seed: int = option(0, "seed of the noise and of datasets that are drawn")
+    seed: int = option(0, "seed of the noise")
+    data_seed: int = option(0, "seed of puzzles that are generated")
 
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, f"batch_size={self.batch_size} must be at least 1")
-        require(self.max_examples is None or self.max_examples >= 1, f"max_examples={self.max_examples} must be at least 1")
+        require(
+            self.max_examples is None or self.max_examples >= 1, f"max_examples={self.max_examples} must be at least 1"
+        )
 
 
 def require(condition: bool, message: str) -> None:

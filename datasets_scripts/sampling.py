@@ -1,0 +1,52 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""The order in which training sees its examples: a pure function of (seed, step).
+
+There is no state to save: to resume after `n` steps, ask for batch `n`.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from datasets_scripts.augmentation import random_bits
+
+
+@lru_cache(maxsize=2)
+def _permutation(num_examples: int, seed: int, epoch: int) -> Tensor:
+    """The order of one epoch, int64 [num_examples]."""
+    keys = random_bits(seed, epoch, torch.arange(num_examples), 1, purpose="order")
+    return keys.squeeze(1).argsort(stable=True)
+
+
+@dataclass(frozen=True)
+class ExampleSampler:
+    """An endless stream of examples in which each epoch visits every example exactly once, in a new random order.
+
+    Batch `t` holds the positions `t * batch_size .. (t + 1) * batch_size - 1` of the stream, so no example is dropped
+    at the end of an epoch: a batch may straddle two (or more, if it is larger than the data).
+
+    Raises:
+        ValueError: if there are no examples or the batch is empty.
+    """
+
+    num_examples: int
+    batch_size: int
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.num_examples < 1 or self.batch_size < 1:
+            raise ValueError(f"cannot draw batches of {self.batch_size} from {self.num_examples} examples")
+
+    def batch(self, step: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """The epoch and the index of each example of batch `step` (0, 1, ...): two int64 [batch_size]."""
+        start, stop = step * self.batch_size, (step + 1) * self.batch_size
+        epoch = torch.arange(start, stop) // self.num_examples
+        index = torch.cat([self._slice(e, start, stop) for e in range(int(epoch[0]), int(epoch[-1]) + 1)])
+        return epoch.to(device), index.to(device)
+
+    def _slice(self, epoch: int, start: int, stop: int) -> Tensor:
+        """The examples of `epoch` between the stream positions `start` and `stop`."""
+        offset = epoch * self.num_examples
+        return _permutation(self.num_examples, self.seed, epoch)[max(0, start - offset) : stop - offset]

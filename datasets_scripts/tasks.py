@@ -1,0 +1,171 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""The one table of tasks: what each is made of, and how its puzzles come into memory."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from torch import Tensor
+
+from datasets_scripts import sudoku
+from datasets_scripts.augmentation import random_sudoku_symmetry
+from modeling_trm.symmetries_trm import Symmetry
+
+
+@dataclass(frozen=True)
+class PuzzleFormat:
+    """What the puzzles of one config look like.
+
+    Attributes:
+        processor: arguments of `TrmProcessor`: the vocabulary and the shape of the grid.
+        answer_tokens: the token ids that a cell of an answer can hold.
+        random_symmetry: (seed, epoch, index) -> `Symmetry`; None if the config is not augmented.
+    """
+
+    processor: dict[str, Any]
+    answer_tokens: list[int]
+    random_symmetry: Callable[..., Symmetry] | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of puzzle.
+
+    Attributes:
+        builder: makes the data; its `BUILDER_CONFIGS` are the keys of `formats`.
+        default_config: the config for a person who names none.
+        data_dir_config: the config that reads the person's own files.
+        checker: (input_ids, answers) [batch, seq] -> bool [batch], whether each answer solves its puzzle.
+        formats: what the puzzles of each config look like.
+    """
+
+    name: str
+    builder: type[datasets.DatasetBuilder]
+    default_config: str
+    data_dir_config: str
+    checker: Callable[[Tensor, Tensor], Tensor]
+    formats: dict[str, PuzzleFormat]
+
+    def random_symmetry(self, config_name: str) -> Callable[..., Symmetry] | None:
+        """(seed, epoch, index) -> `Symmetry` for the puzzles of a config; None if it is not augmented."""
+        return self.formats[nearest(config_name, self.formats, f"config of {self.name}")].random_symmetry
+
+
+@dataclass(frozen=True)
+class Puzzles:
+    """A split in memory.
+
+    Attributes:
+        input_ids, labels: int8 [puzzles, seq].
+        puzzle_ids: int64 [puzzles], the row of the puzzle embedding; None if the task has none.
+        source: where each puzzle comes from.
+        config: name of the dataset's config.
+        format: what the puzzles look like.
+    """
+
+    input_ids: Tensor
+    labels: Tensor
+    puzzle_ids: Tensor | None
+    source: list[str]
+    config: str
+    format: PuzzleFormat
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    def first(self, count: int | None) -> "Puzzles":
+        """The first `count` puzzles, all for None."""
+        puzzle_ids = None if self.puzzle_ids is None else self.puzzle_ids[:count]
+        rows = {"input_ids": self.input_ids[:count], "labels": self.labels[:count], "source": self.source[:count]}
+        return replace(self, **rows, puzzle_ids=puzzle_ids)
+
+
+def _sudoku_format(num_cells: int) -> PuzzleFormat:
+    box_height, box_width = sudoku.BOX_SHAPES[num_cells]
+    n = box_height * box_width
+    return PuzzleFormat(
+        processor={
+            "vocabulary": ["<pad>", ".", *(str(digit) for digit in range(1, n + 1))],
+            "height": n,
+            "width": n,
+            "box_height": box_height,
+            "box_width": box_width,
+            "aliases": {"0": "."},
+        },
+        answer_tokens=list(range(sudoku.FIRST_DIGIT_TOKEN, sudoku.FIRST_DIGIT_TOKEN + n)),
+        random_symmetry=partial(random_sudoku_symmetry, box_shape=(box_height, box_width)),
+    )
+
+
+TASKS: dict[str, Task] = {
+    "sudoku": Task(
+        name="sudoku",
+        builder=sudoku.Sudoku,
+        default_config="hard-sample",
+        data_dir_config="extreme",
+        checker=sudoku.is_solved,
+        formats={config.name: _sudoku_format(config.num_cells) for config in sudoku.Sudoku.BUILDER_CONFIGS},
+    )
+}
+
+
+def nearest(name: str, valid_names, kind: str) -> str:
+    """`name` if it is valid.
+
+    Raises:
+        ValueError: if not; one line with the valid name that is nearest, and all of them.
+    """
+    if name in valid_names:
+        return name
+    guess = difflib.get_close_matches(name, valid_names, n=1, cutoff=0.0)[0]
+    raise ValueError(f"there is no {kind} named {name!r}; did you mean {guess!r}? There are: {', '.join(valid_names)}")
+
+
+def load_puzzles(
+    task: str,
+    config: str | None = None,
+    split: str = "train",
+    *,
+    data_dir: str | Path | None = None,
+    seed: int = 0,
+    num_train_puzzles: int | None = 1000,
+    max_examples: int | None = None,
+    cache_dir: str | Path | None = None,
+) -> Puzzles:
+    """Build a split (or take it from the cache of `datasets`) and bring it into memory.
+
+    Args:
+        task, config, split: names; without a config the task's default, or with a `data_dir` the one that reads it.
+        seed: of the choice of training puzzles, and of whatever the builder makes at random.
+        num_train_puzzles: how many puzzles the training split keeps; None keeps all.
+        max_examples: only the first so many rows.
+        cache_dir: where `datasets` keeps what it builds.
+
+    Raises:
+        ValueError: for an unknown name or an illegal puzzle.
+        FileNotFoundError: for a missing file.
+    """
+    entry = TASKS[nearest(task, TASKS, "task")]
+    config = config or (entry.data_dir_config if data_dir else entry.default_config)
+    builder = entry.builder(
+        cache_dir=cache_dir,
+        config_name=nearest(config, entry.formats, f"config of {task}"),
+        data_dir=data_dir,
+        seed=seed,
+        num_train_puzzles=num_train_puzzles,
+    )
+    builder.download_and_prepare()
+    table = builder.as_dataset(nearest(split, builder.info.splits, "split")).data
+    input_ids, labels = (torch.from_numpy(sudoku.token_grids(table.column(name))) for name in ("input_ids", "labels"))
+    puzzle_ids = None
+    if "puzzle_ids" in table.column_names:
+        puzzle_ids = torch.tensor(table.column("puzzle_ids").to_numpy())
+    puzzles = Puzzles(
+        input_ids, labels, puzzle_ids, table.column("source").to_pylist(), config=config, format=entry.formats[config]
+    )
+    return puzzles.first(max_examples)

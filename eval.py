@@ -1,0 +1,56 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""Scores a model:  python eval.py --model runs/sudoku_easy --task sudoku --split test --output results.json"""
+
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from transformers import AutoModel
+from transformers.utils import logging
+
+import modeling_trm  # noqa: F401  (registers TRM with the Auto classes)
+from datasets_scripts.tasks import load_puzzles
+from training.arguments import EvalArguments, parse_arguments, run_command, user_errors
+from training.evaluation import describe_run, evaluate, report, write_results
+
+
+def main(command_line: list[str]) -> None:
+    (args,) = parse_arguments([EvalArguments], command_line)
+    logging.disable_progress_bar()
+    with user_errors(ValueError, OSError):
+        puzzles = load_puzzles(
+            args.task,
+            args.dataset_config,
+            args.split,
+            data_dir=args.data_dir,
+            seed=args.data_seed,
+            max_examples=args.max_examples,
+        )
+        model = AutoModel.from_pretrained(args.model, dtype=getattr(torch, args.dtype))
+    accelerator = Accelerator(mixed_precision="no")
+    with user_errors(ValueError):
+        scores = evaluate(
+            model.to(accelerator.device),
+            puzzles,
+            batch_size=args.batch_size,
+            accelerator=accelerator,
+            generator=torch.Generator(accelerator.device).manual_seed(args.seed),
+            max_steps=args.max_steps,
+            halt_threshold=args.halt_threshold,
+            num_rollouts=args.num_rollouts,
+            noise_std=args.noise_std,
+        )
+    results = {"model": args.model, "task": args.task, "dataset": puzzles.config, "split": args.split, **scores}
+    results |= {
+        "dtype": args.dtype,
+        "seed": args.seed,
+        "data_seed": args.data_seed,
+        **describe_run(accelerator.device),
+    }
+    if accelerator.is_main_process and args.output:
+        write_results(results, Path(args.output))
+    accelerator.print(report(results))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,70 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""Trains TRM:  accelerate launch train.py --config recipes/sudoku_easy.yaml [--field value ...]
+
+The same command again goes on from the last checkpoint. The result is a folder for `from_pretrained`.
+"""
+
+from pathlib import Path
+
+from transformers.utils import logging
+
+from datasets_scripts.tasks import load_puzzles
+from modeling_trm import TrmProcessor
+from training.arguments import TrainArguments, build_config, model_arguments, parse_arguments, run_command, user_errors
+from training.evaluation import describe_run, report, write_results
+from training.loop import build_accelerator, evaluate_average, train
+
+
+def main(command_line: list[str]) -> None:
+    args, model_args = parse_arguments([TrainArguments, model_arguments()], command_line)
+    logging.disable_progress_bar()
+    with user_errors(ValueError, OSError):
+        splits = {
+            split: load_puzzles(
+                args.task,
+                args.dataset_config,
+                split,
+                data_dir=args.data_dir,
+                seed=args.data_seed,
+                num_train_puzzles=args.num_train_puzzles,
+            )
+            for split in ("train", "test")
+        }
+    puzzle_format = splits["train"].format
+    processor = TrmProcessor(**puzzle_format.processor)
+    config = build_config(
+        model_args,
+        vocab_size=len(processor.vocabulary),
+        seq_len=processor.height * processor.width,
+        answer_token_ids=puzzle_format.answer_tokens,
+    )
+    accelerator = build_accelerator(args)
+    accelerator.init_trackers("trm", config={**vars(args), **vars(model_args)})
+    state = train(args, config, processor, splits["train"], splits["test"], accelerator)
+    if state is not None:
+        parameters = state.model.num_parameters()
+        accelerator.print(
+            f"trained {parameters:,} parameters in {state.seconds:.0f} s; evaluating the averaged weights"
+        )
+        scores = evaluate_average(state, splits["test"], args, accelerator)
+        results = {
+            "model": args.output_dir,
+            "task": args.task,
+            "dataset": splits["test"].config,
+            "split": "test",
+            **scores,
+        }
+        results |= {
+            "dtype": args.mixed_precision,
+            "seed": args.seed,
+            "data_seed": args.data_seed,
+            **describe_run(accelerator.device),
+        }
+        if accelerator.is_main_process:
+            write_results(results, Path(args.output_dir) / "results.json")
+        accelerator.print(f"{report(results)}\n\nthe model is in {args.output_dir}")
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    run_command(main)

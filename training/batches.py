@@ -1,0 +1,58 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""The batches of a run: nothing is stored or remembered, batch t follows from the seed and t."""
+
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from datasets_scripts.augmentation import random_integers
+from datasets_scripts.sampling import ExampleSampler
+from datasets_scripts.tasks import TASKS, Puzzles
+from modeling_trm import TrmConfig
+
+from .arguments import TrainArguments
+
+
+@dataclass
+class TrainBatches:
+    """Call it with a step, counted from 0, for the arguments of `TrmForPuzzleSolving.forward`, the carry aside.
+
+    Every process computes the same global batch and takes its slice, so the batches do not depend on how many
+    processes there are. Puzzles live on the device and are augmented there.
+    """
+
+    puzzles: Puzzles
+    args: TrainArguments
+    config: TrmConfig
+    accelerator: Accelerator
+
+    def __post_init__(self) -> None:
+        device, puzzle_ids = self.accelerator.device, self.puzzles.puzzle_ids
+        self.sampler = ExampleSampler(len(self.puzzles), self.args.batch_size, self.args.seed)
+        self.columns = {"input_ids": self.puzzles.input_ids.to(device), "labels": self.puzzles.labels.to(device)}
+        if puzzle_ids is not None:
+            self.columns["puzzle_ids"] = puzzle_ids.to(device)
+        task = TASKS[self.args.task]
+        self.random_symmetry = task.random_symmetry(self.args.dataset_config) if self.args.augment else None
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        share = self.args.batch_size // self.accelerator.num_processes
+        slots = slice(self.accelerator.process_index * share, (self.accelerator.process_index + 1) * share)
+        epoch, index = (part[slots] for part in self.sampler.batch(step, self.accelerator.device))
+        batch = {name: column[index] for name, column in self.columns.items()}
+        if self.random_symmetry is not None:
+            symmetry = self.random_symmetry(self.args.seed, epoch, index)
+            batch |= {name: symmetry(batch[name]) for name in ("input_ids", "labels")}
+        return batch | {"min_steps": self.min_steps(step, torch.arange(slots.start, slots.stop, device=index.device))}
+
+    def min_steps(self, step: int, slots: Tensor) -> Tensor:
+        """Halting exploration: the law of `TrmForPuzzleSolving.draw_min_steps`, keyed by the slot in the batch.
+
+        Returns:
+            int64, [slots]: with `halt_exploration_prob` a number from 2 to `max_supervision_steps`, otherwise 0.
+        """
+        choices = max(1, self.config.max_supervision_steps - 1)
+        chance, steps = random_integers(self.args.seed, step, slots, 2**24, choices, purpose="exploration")
+        return torch.where(chance < self.config.halt_exploration_prob * 2**24, 2 + steps, 0)

@@ -1,0 +1,171 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""Scores of a model on a split: the one source of every number this project reports."""
+
+import json
+import math
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from datasets_scripts.tasks import Puzzles
+from modeling_trm import TrmForPuzzleSolving
+from modeling_trm.modeling_trm import IGNORE_INDEX
+
+
+def evaluate(
+    model: TrmForPuzzleSolving,
+    puzzles: Puzzles,
+    *,
+    batch_size: int,
+    accelerator: Accelerator,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    show_progress: bool = True,
+    **solve_arguments: Any,
+) -> dict[str, Any]:
+    """Solves puzzles and compares the answers with the labels.
+
+    Args:
+        model: on the accelerator's device.
+        puzzles: the split; each process solves its share.
+        batch_size: puzzles per call of `solve`.
+        autocast: context of the computation.
+        solve_arguments: of `solve`.
+
+    Returns:
+        num_examples, exact_accuracy (every labelled cell right) with its 95 % Wilson interval, cell_accuracy (mean share
+        of right cells), halt_accuracy (halting logit above the threshold exactly where the answer is right), mean_steps,
+        by_source (the same by `Puzzles.source`, if there are several), seconds, puzzles_per_second, and the arguments
+        of `solve` that were in force (`halt_threshold` is `None` where nothing stops early).
+    """
+    rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+    sources = sorted(set(puzzles.source))
+    source_of = torch.tensor([sources.index(source) for source in puzzles.source])
+    totals = torch.zeros(len(sources), 5, device=device)  # count, exact, cells, halting, steps; exact to 2^24 rows
+    config, given = model.config, {name: value for name, value in solve_arguments.items() if value is not None}
+    threshold = given.get("halt_threshold", config.halt_threshold)
+    believes = 0.0 if math.isinf(threshold) else threshold  # the halting head's verdict, where nothing stops early
+    mine = torch.arange(rank, len(puzzles), world)
+    start = time.perf_counter()
+    progress = tqdm(
+        total=len(mine), desc="evaluating", unit="puzzle", leave=False, disable=not (show_progress and rank == 0)
+    )
+    for rows in mine.split(batch_size):
+        labels = puzzles.labels[rows].to(device)
+        puzzle_ids = None if puzzles.puzzle_ids is None else puzzles.puzzle_ids[rows].to(device)
+        with autocast():
+            solution = model.solve(puzzles.input_ids[rows].to(device), puzzle_ids, **given)
+        right = (solution.answers == labels) & (labels != IGNORE_INDEX)
+        labelled = (labels != IGNORE_INDEX).sum(-1)
+        exact = right.sum(-1) == labelled
+        scores = (
+            torch.ones_like(exact),
+            exact,
+            right.sum(-1) / labelled.clamp(min=1),
+            (solution.halt_logits > believes) == exact,
+            solution.steps,
+        )
+        totals.index_add_(0, source_of[rows].to(device), torch.stack([score.float() for score in scores], dim=1))
+        progress.update(len(rows))
+    progress.close()
+    totals = accelerator.reduce(totals)
+    seconds = time.perf_counter() - start
+    results = summarise(totals.sum(0))
+    if len(sources) > 1:
+        results["by_source"] = {source: summarise(row) for source, row in zip(sources, totals, strict=True)}
+    return results | {
+        "max_steps": given.get("max_steps", config.max_solve_steps),
+        "halt_threshold": None if math.isinf(threshold) else threshold,
+        "num_rollouts": given.get("num_rollouts", 1),
+        "noise_std": given.get("noise_std", 0.0),
+        "seconds": round(seconds, 3),
+        "puzzles_per_second": round(len(puzzles) / seconds, 1),
+    }
+
+
+def summarise(totals: Tensor) -> dict[str, Any]:
+    count, exact, cells, halting, steps = totals.tolist()
+    return {
+        "num_examples": int(count),
+        "exact_accuracy": exact / count,
+        "exact_accuracy_ci95": wilson_interval(int(exact), int(count)),
+        "cell_accuracy": cells / count,
+        "halt_accuracy": halting / count,
+        "mean_steps": steps / count,
+    }
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.959963984540054) -> list[float]:
+    """95 % confidence interval of a proportion (Wilson, 1927); [0, 1] without trials."""
+    if trials == 0:
+        return [0.0, 1.0]
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return [max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)]
+
+
+def describe_run(device: torch.device) -> dict[str, Any]:
+    """Where and with what a number was measured."""
+    is_cuda = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if is_cuda else f"{device.type} ({processor_name()})",
+        "num_threads": None if is_cuda else torch.get_num_threads(),
+        "versions": {name: version(name) for name in ("torch", "transformers", "accelerate", "safetensors")}
+        | {"python": platform.python_version()},
+        "commit": current_commit(),
+    }
+
+
+def processor_name() -> str:
+    """Name of the CPU, as the system gives it."""
+    return torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine()
+
+
+def current_commit() -> str | None:
+    """Commit of this code, with `-dirty` if files are changed, or `None` outside a git checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def write_results(results: dict[str, Any], path: Path) -> None:
+    """Writes one evaluation as JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(results, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def report(results: dict[str, Any]) -> str:
+    """The scores as a small table for people."""
+    rows = [("all", results), *results.get("by_source", {}).items()]
+    lines = [
+        f"{'puzzles from':<34}{'number':>8}{'exact':>9}{'95 % interval':>18}{'cells':>9}{'halting':>9}{'steps':>7}"
+    ]
+    for name, row in rows:
+        low, high = row["exact_accuracy_ci95"]
+        lines.append(
+            f"{name[:33]:<34}{row['num_examples']:>8}{row['exact_accuracy']:>9.1%}{f'{low:.1%} – {high:.1%}':>18}"
+            f"{row['cell_accuracy']:>9.1%}{row['halt_accuracy']:>9.1%}{row['mean_steps']:>7.2f}"
+        )
+    return "\n".join(lines)

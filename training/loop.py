@@ -1,0 +1,189 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""The training loop: deep supervision (section 2.4 of the paper), one optimizer step per supervision step."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from tqdm.auto import tqdm
+
+from datasets_scripts.tasks import Puzzles
+from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
+
+from .arguments import TrainArguments, require
+from .batches import TrainBatches
+from .checkpoint import TrainState, load_checkpoint, save_checkpoint, save_model
+from .evaluation import evaluate
+from .metrics import Meters, TrainLog
+from .optimizers import build_average, build_optimizers, learning_rate_factor
+
+PUZZLE_TABLE = "model.puzzle_embeddings.weight"
+# A run goes on only with the same of these and the same model; the others, such as how often to log, may change.
+FIXED = ["task", "dataset_config", "num_train_puzzles", "augment", "seed", "max_steps", "batch_size", "optimizer", "atan2_rule", "use_muon", "learning_rate", "muon_learning_rate", "warmup_steps", "min_learning_rate_ratio", "ema_decay", "ema_warmup", "mixed_precision"]
+
+
+def build_accelerator(args: TrainArguments) -> Accelerator:
+    """Accelerate for processes, devices and trackers. Mixed precision is this loop's: see `build_autocast`."""
+    trackers = None if args.report_to == "none" else args.report_to
+    # Buffers are constants, and broadcasting them at every step would only cost time.
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
+    return Accelerator(mixed_precision="no", log_with=trackers, project_dir=args.output_dir, kwargs_handlers=[ddp])
+
+
+def build_autocast(args: TrainArguments, accelerator: Accelerator) -> Callable[[], AbstractContextManager]:
+    """The context of the computation; it also casts each weight once per step. float32 where bf16 is only emulated."""
+    if args.mixed_precision == "no" or not has_bf16(accelerator.device):
+        return nullcontext
+    return partial(torch.autocast, accelerator.device.type, torch.bfloat16)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32: always on accelerators, on CPUs with instructions for it."""
+    return device.type != "cpu" or any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
+
+
+def compile_network(model: TrmForPuzzleSolving, accelerator: Accelerator) -> None:
+    """Compiles the network where it can be: on a CPU that takes a C++ compiler."""
+    if accelerator.device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
+        accelerator.print("no C++ compiler (g++) found: the network is not compiled, which takes longer")
+        return
+    accelerator.print("compiling the network: the first step takes some twenty seconds on a CPU")
+    model.model.network.compile(dynamic=False)
+
+
+def train(
+    args: TrainArguments,
+    config: TrmConfig,
+    processor: TrmProcessor,
+    train_puzzles: Puzzles,
+    test_puzzles: Puzzles,
+    accelerator: Accelerator,
+) -> TrainState | None:
+    """Trains, or goes on training, and leaves the averaged weights in `args.output_dir`.
+
+    Args:
+        args, config: the recipe.
+        processor: saved beside the weights.
+        train_puzzles, test_puzzles: the data; the latter for the periodic evaluation.
+        accelerator: see `build_accelerator`.
+
+    Returns:
+        The final state, or `None` if the time limit ended the run before `max_steps`.
+
+    Raises:
+        UserError: the recipe does not fit the processes, or an earlier run in the same folder.
+    """
+    require(
+        args.batch_size % accelerator.num_processes == 0,
+        f"batch_size={args.batch_size} cannot be divided among {accelerator.num_processes} processes",
+    )
+    output_dir = Path(args.output_dir)
+    settings = {name: getattr(args, name) for name in FIXED}
+    settings["model"] = {name: value for name, value in config.to_dict().items() if name in TrmConfig.__annotations__}
+    torch.manual_seed(args.seed)
+    model = TrmForPuzzleSolving(config).to(accelerator.device).train()
+    state = TrainState(model, build_average(model, args.ema_decay, args.ema_warmup), build_optimizers(model, args))
+    if load_checkpoint(state, output_dir, accelerator, settings):
+        accelerator.print(f"going on from step {state.step} of {args.max_steps}")
+    autocast = build_autocast(args, accelerator)
+    if args.mixed_precision == "bf16" and not has_bf16(accelerator.device):
+        accelerator.print("this CPU has no bf16 instructions: training in float32, which takes about twice as long")
+    if args.compile:
+        compile_network(model, accelerator)
+    # The optimizer of the puzzle embeddings exchanges their sparse gradients; DDP averages the dense ones.
+    model._ddp_params_and_buffers_to_ignore = [PUZZLE_TABLE]  # type: ignore[assignment]
+    dense = [parameter for name, parameter in model.named_parameters() if name != PUZZLE_TABLE]
+    parallel = accelerator.prepare(model)
+    batches = TrainBatches(train_puzzles, args, config, accelerator)
+    log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
+    save = partial(save_checkpoint, state, output_dir, accelerator, settings, args.checkpoint_total_limit)
+    start, seconds_before = time.perf_counter(), state.seconds
+    progress = tqdm(total=args.max_steps, initial=state.step, unit="step", disable=not accelerator.is_main_process)
+
+    while state.step < args.max_steps:
+        factor = learning_rate_factor(state.step + 1, args.warmup_steps, args.max_steps, args.min_learning_rate_ratio)
+        for optimizer in state.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+
+        with autocast():
+            output = parallel(**batches(state.step), carry=state.carry)
+        output.loss.backward()
+        gradient_norm = get_total_norm([parameter.grad for parameter in dense if parameter.grad is not None])
+        if args.max_grad_norm is not None:
+            clip_grads_with_norm_(dense, args.max_grad_norm, gradient_norm)
+        for optimizer in state.optimizers:
+            optimizer.step()
+        model.zero_grad()
+        state.average.update_parameters(model)
+        state.carry = output.carry
+        state.step += 1
+        state.seconds = seconds_before + time.perf_counter() - start
+        meters.update(output, gradient_norm)
+        progress.update()
+
+        is_last, out_of_time = state.step == args.max_steps, False
+        if state.step % args.log_steps == 0 or is_last:
+            means = meters.report(args.batch_size)
+            log.write(state.step, {**means, "learning_rate": args.learning_rate * factor, "seconds": state.seconds})
+            progress.set_postfix_str(
+                f"loss {means['answer_loss']:.3f}, exact {means['exact_accuracy']:.1%}, "
+                f"steps {means['mean_steps']:.1f}, {means['puzzles_per_second']:.0f} puzzles/s"
+            )
+            out_of_time = exceeds(time.perf_counter() - start, args.time_limit_minutes, accelerator)
+        if args.eval_steps and state.step % args.eval_steps == 0 and not is_last:
+            scores = evaluate_average(state, test_puzzles, args, accelerator, args.eval_examples)
+            log.write(state.step, {"eval": scores, "eval_exact_accuracy": scores["exact_accuracy"]})
+            progress.write(
+                f"step {state.step}: {scores['exact_accuracy']:.1%} of {scores['num_examples']} test puzzles exact, "
+                f"{scores['mean_steps']:.1f} steps"
+            )
+            if scores["exact_accuracy"] > state.best_accuracy:
+                state.best_accuracy = scores["exact_accuracy"]
+                if accelerator.is_main_process:
+                    save_model(state.average.module, processor, output_dir / "checkpoints" / "best")
+            meters.reset()
+        if state.step % args.save_steps == 0 or is_last or out_of_time:
+            save()
+        if out_of_time and not is_last:
+            progress.close()
+            accelerator.print(
+                f"time limit: stopped at step {state.step} of {args.max_steps}; the same command goes on"
+            )
+            return None
+    progress.close()
+    if accelerator.is_main_process:
+        save_model(state.average.module, processor, output_dir)
+    return state
+
+
+def exceeds(seconds: float, limit_minutes: float | None, accelerator: Accelerator) -> bool:
+    """Whether any process has run longer than the limit; the same answer on all of them."""
+    if limit_minutes is None:
+        return False
+    over = torch.tensor(float(seconds > 60 * limit_minutes), device=accelerator.device)
+    return accelerator.reduce(over).item() > 0
+
+
+def evaluate_average(
+    state: TrainState,
+    puzzles: Puzzles,
+    args: TrainArguments,
+    accelerator: Accelerator,
+    max_examples: int | None = None,
+) -> dict:
+    """Scores of the averaged weights on the first `max_examples` puzzles; see [`evaluate`]."""
+    return evaluate(
+        state.average.module,
+        puzzles.first(max_examples),
+        batch_size=args.eval_batch_size,
+        accelerator=accelerator,
+        autocast=build_autocast(args, accelerator),
+    )
