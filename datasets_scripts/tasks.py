@@ -80,9 +80,13 @@ class Puzzles:
 
     def first(self, count: int | None) -> "Puzzles":
         """The first `count` puzzles, all for None."""
-        puzzle_ids = None if self.puzzle_ids is None else self.puzzle_ids[:count]
-        rows = {"input_ids": self.input_ids[:count], "labels": self.labels[:count], "source": self.source[:count]}
-        return replace(self, **rows, puzzle_ids=puzzle_ids)
+        return replace(
+            self,
+            input_ids=self.input_ids[:count],
+            labels=self.labels[:count],
+            puzzle_ids=None if self.puzzle_ids is None else self.puzzle_ids[:count],
+            source=self.source[:count],
+        )
 
 
 def _sudoku_format(num_cells: int) -> PuzzleFormat:

@@ -40,8 +40,8 @@ class TrmConfig(PreTrainedConfig):
         halt_exploration_prob (`float`, defaults to 0.1):
             Chance that a training row must go on for a random number of steps, whatever the halting head says.
         max_solve_steps (`int`, *optional*):
-            The most supervision steps of `solve`; by default `max_supervision_steps`. It may be larger: a model goes on
-            improving its answer beyond the steps it was trained for.
+            The most supervision steps of `solve`; by default `max_supervision_steps`. It may be larger: a model
+            goes on improving its answer beyond the steps it was trained for.
         halt_threshold (`float`, defaults to 0.0):
             `solve` stops working on a row once its halting logit is above this.
         halt_loss_weight (`float`, defaults to 0.5):

@@ -1,7 +1,8 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""Turns a checkpoint of the official code into a folder that `from_pretrained` reads.
+r"""Turns a checkpoint of the official code into a folder that `from_pretrained` reads.
 
-    python -m modeling_trm.convert_trm_original_checkpoint --checkpoint step_65100 --config all_config.yaml --output_dir trm
+    python -m modeling_trm.convert_trm_original_checkpoint \
+        --checkpoint step_65100 --config all_config.yaml --output_dir trm-sudoku
 
 The official names stay in this file. Sizes that the official configuration does not hold (it takes them from the
 dataset) are read off the weights.
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from . import TrmConfig, TrmForPuzzleSolving, TrmProcessor
 
+LAYER = r"^inner\.L_level\.layers\.(\d+)\."
 WRAPPERS = re.compile(r"^(?:_orig_mod\.|model\.|module\.)+")
 RENAMES = {
     r"^inner\.H_init$": "model.initial_answer_state",
@@ -29,8 +31,8 @@ RENAMES = {
     r"^inner\.puzzle_emb\.weights$": "model.puzzle_embeddings.weight",
     r"^inner\.lm_head\.weight$": "lm_head.weight",
     r"^inner\.q_head\.(weight|bias)$": r"halt_head.\1",
-    r"^inner\.L_level\.layers\.(\d+)\.(?:mlp_t|self_attn)\.(\w+)\.weight$": r"model.network.layers.\1.token_mixer.\2.weight",
-    r"^inner\.L_level\.layers\.(\d+)\.mlp\.(\w+)\.weight$": r"model.network.layers.\1.mlp.\2.weight",
+    LAYER + r"(?:mlp_t|self_attn)\.(\w+)\.weight$": r"model.network.layers.\1.token_mixer.\2.weight",
+    LAYER + r"mlp\.(\w+)\.weight$": r"model.network.layers.\1.mlp.\2.weight",
 }
 # Buffers of the official training step that hold the last batch, and tables that are computed here.
 SCRATCH = re.compile(r"^inner\.(puzzle_emb\.local_(weights|ids)|rotary_emb\.(cos|sin)_cached)$")

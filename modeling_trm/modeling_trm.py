@@ -15,7 +15,6 @@ and the latent state z. Figure 3 of the paper, in this file's names:
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -178,10 +177,10 @@ class TrmLayer(GradientCheckpointingLayer):
         self.mixes_by_mlp = config.token_mixer == "mlp"
         if self.mixes_by_mlp:
             length = config.seq_len + config.prefix_len
-            self.token_mixer = TrmGatedMlp(length, cast(int, config.token_mixer_intermediate_size), config)
+            self.token_mixer: nn.Module = TrmGatedMlp(length, config.token_mixer_intermediate_size, config)
         else:
             self.token_mixer = TrmAttention(config)
-        self.mlp = TrmGatedMlp(config.hidden_size, cast(int, config.intermediate_size), config)
+        self.mlp = TrmGatedMlp(config.hidden_size, config.intermediate_size, config)
 
     def forward(self, hidden: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
         if self.mixes_by_mlp:
@@ -216,8 +215,8 @@ class TrmPuzzleEmbedding(nn.Embedding):
 class TrmHaltHead(nn.Linear):
     """Logit of "this answer is right", read from the first position; starts at -5, that is, never halting.
 
-    The second output is the "continue" of HRM's Q-learning. TRM gives it no loss; it stays so that official checkpoints
-    fit and the gradients equal theirs to the last bit.
+    The second output is the "continue" of HRM's Q-learning. TRM gives it no loss; it stays so that official
+    checkpoints fit and the gradients equal theirs to the last bit.
     """
 
     def __init__(self, hidden_size: int):
@@ -279,10 +278,10 @@ class TrmModel(TrmPreTrainedModel):
         self.register_buffer("initial_latent_state", torch.empty(config.hidden_size))
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         return self.embed_tokens
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         self.embed_tokens = value
 
     def embed(self, input_ids: Tensor, puzzle_ids: Tensor | None = None) -> Tensor:
@@ -393,8 +392,8 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
         """One supervision step (section 2.4 of the paper and its halting rule).
 
         Rows that had halted in `carry` start on the given puzzles; the others go on with their own, and the given
-        puzzle of such a row is not used. In training a row halts when its halting logit is positive, unless exploration
-        makes it go on; both in training and evaluation it halts after `max_supervision_steps`.
+        puzzle of such a row is not used. In training a row halts when its halting logit is positive, unless
+        exploration makes it go on; both in training and evaluation it halts after `max_supervision_steps`.
 
         Args:
             input_ids: integer tokens, [batch, seq].
@@ -452,11 +451,11 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
 
         answer_state, latent_state = self.model.initial_states(input_ids.shape[0])
         return TrmCarry(
-            answer_state=cast(Tensor, fill(answer_state, carry.answer_state)),
-            latent_state=cast(Tensor, fill(latent_state, carry.latent_state)),
+            answer_state=fill(answer_state, carry.answer_state),
+            latent_state=fill(latent_state, carry.latent_state),
             steps=torch.where(carry.halted, 0, carry.steps) + 1,
             halted=carry.halted,
-            input_ids=cast(Tensor, fill(input_ids, carry.input_ids)),
+            input_ids=fill(input_ids, carry.input_ids),
             puzzle_ids=fill(puzzle_ids, carry.puzzle_ids),
             labels=fill(labels, carry.labels),
         )
@@ -492,10 +491,7 @@ def puzzle_losses(
     """
     labelled = labels != IGNORE_INDEX
     targets = torch.where(labelled, labels, 0).long()
-    if config.loss_type == "stablemax":
-        log_probs = log_stablemax(logits)
-    else:
-        log_probs = F.log_softmax(logits.float(), dim=-1)
+    log_probs = log_stablemax(logits) if config.loss_type == "stablemax" else F.log_softmax(logits.float(), dim=-1)
     cell_losses = -log_probs.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
     if config.label_smoothing > 0:
         spread = log_probs if config.answer_token_ids is None else log_probs[..., config.answer_token_ids]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -48,6 +48,11 @@ class TrainState:
     step: int = 0
     best_accuracy: float = -1.0
     seconds: float = 0.0
+
+    @property
+    def averaged_model(self) -> TrmForPuzzleSolving:
+        """The model to evaluate and publish: averaged weights."""
+        return cast(TrmForPuzzleSolving, self.average.module)
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights, average and optimizer moments by name; tensors that two of them share appear once."""
@@ -123,7 +128,7 @@ def load_checkpoint(state: TrainState, output_dir: Path, accelerator: Accelerato
             )
     if record["num_processes"] != accelerator.num_processes:
         raise UserError(f"{folder} is of {record['num_processes']} processes, not {accelerator.num_processes}")
-    state.load_tensors(load_file(folder / "training.safetensors", device=str(accelerator.device)))
+    state.load_tensors(load_file(folder / "training.safetensors"))
     local = load_file(folder / rank_file(accelerator))
     torch.set_rng_state(local["random_state"])
     carry = with_prefix(local, "carry.")

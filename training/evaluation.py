@@ -43,10 +43,10 @@ def evaluate(
         solve_arguments: of `solve`.
 
     Returns:
-        num_examples, exact_accuracy (every labelled cell right) with its 95 % Wilson interval, cell_accuracy (mean share
-        of right cells), halt_accuracy (halting logit above the threshold exactly where the answer is right), mean_steps,
-        by_source (the same by `Puzzles.source`, if there are several), seconds, puzzles_per_second, and the arguments
-        of `solve` that were in force (`halt_threshold` is `None` where nothing stops early).
+        num_examples, exact_accuracy (every labelled cell right) with its 95 % Wilson interval, cell_accuracy (mean
+        share of right cells), halt_accuracy (halting logit above the threshold exactly where the answer is right),
+        mean_steps, by_source (the same by `Puzzles.source`, if there are several), seconds, puzzles_per_second, and
+        the arguments of `solve` that were in force (`halt_threshold` is `None` where nothing stops early).
     """
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     sources = sorted(set(puzzles.source))

@@ -25,8 +25,18 @@ from .metrics import Meters, TrainLog
 from .optimizers import build_average, build_optimizers, learning_rate_factor
 
 PUZZLE_TABLE = "model.puzzle_embeddings.weight"
-# A run goes on only with the same of these and the same model; the others, such as how often to log, may change.
-FIXED = ["task", "dataset_config", "num_train_puzzles", "augment", "seed", "max_steps", "batch_size", "optimizer", "atan2_rule", "use_muon", "learning_rate", "muon_learning_rate", "warmup_steps", "min_learning_rate_ratio", "ema_decay", "ema_warmup", "mixed_precision"]
+# A run goes on only with the same of these and the same model; the others may change.
+FIXED = (
+    "task",
+    "dataset_config",
+    "data_seed",
+    "num_train_puzzles",
+    "augment",
+    "seed",
+    "batch_size",
+    "optimizer",
+    "use_muon",
+)
 
 
 def build_accelerator(args: TrainArguments) -> Accelerator:
@@ -98,7 +108,7 @@ def train(
     if args.compile:
         compile_network(model, accelerator)
     # The optimizer of the puzzle embeddings exchanges their sparse gradients; DDP averages the dense ones.
-    model._ddp_params_and_buffers_to_ignore = [PUZZLE_TABLE]  # type: ignore[assignment]
+    model._ddp_params_and_buffers_to_ignore = [PUZZLE_TABLE]
     dense = [parameter for name, parameter in model.named_parameters() if name != PUZZLE_TABLE]
     parallel = accelerator.prepare(model)
     batches = TrainBatches(train_puzzles, args, config, accelerator)
@@ -148,7 +158,7 @@ def train(
             if scores["exact_accuracy"] > state.best_accuracy:
                 state.best_accuracy = scores["exact_accuracy"]
                 if accelerator.is_main_process:
-                    save_model(state.average.module, processor, output_dir / "checkpoints" / "best")
+                    save_model(state.averaged_model, processor, output_dir / "checkpoints" / "best")
             meters.reset()
         if state.step % args.save_steps == 0 or is_last or out_of_time:
             save()
@@ -160,7 +170,7 @@ def train(
             return None
     progress.close()
     if accelerator.is_main_process:
-        save_model(state.average.module, processor, output_dir)
+        save_model(state.averaged_model, processor, output_dir)
     return state
 
 
@@ -181,7 +191,7 @@ def evaluate_average(
 ) -> dict:
     """Scores of the averaged weights on the first `max_examples` puzzles; see [`evaluate`]."""
     return evaluate(
-        state.average.module,
+        state.averaged_model,
         puzzles.first(max_examples),
         batch_size=args.eval_batch_size,
         accelerator=accelerator,

@@ -22,7 +22,7 @@ class AdamATan2(Optimizer):
 
     Weight decay is decoupled and comes first. Two rules are in use:
 
-    - `official`: what the official TRM code runs (package `adam-atan2` 0.0.3), the first moment's bias correction being
+    - `official`: what the official TRM code runs (package `adam-atan2` 0.0.3), with the first moment's bias correction
       outside: p -= lr / (1 - b1^t) * atan2(m, sqrt(v / (1 - b2^t)))
     - `published`: arXiv 2407.05872, p -= 1.27 lr * atan2(m / (1 - b1^t), sqrt(v / (1 - b2^t)))
 
@@ -75,7 +75,7 @@ class AdamATan2(Optimizer):
                 torch._foreach_div_(deviation, math.sqrt(bias2))
                 scale = -group["lr"] / bias1
             else:
-                first = torch._foreach_div(first, bias1)
+                first = list(torch._foreach_div(first, bias1))
                 deviation = torch._foreach_div(second, bias2)
                 torch._foreach_sqrt_(deviation)
                 scale = -1.27 * group["lr"]
@@ -162,7 +162,8 @@ def build_optimizers(model: TrmForPuzzleSolving, args: TrainArguments) -> list[O
         decay = args.puzzle_embedding_weight_decay
         optimizers.append(SignSGD(tables, lr=args.puzzle_embedding_learning_rate, weight_decay=decay))
     if matrices:
-        head_size = {m.qkv_proj.weight: m.head_size for m in model.modules() if isinstance(m, TrmAttention)}
+        attentions = [module for module in model.modules() if isinstance(module, TrmAttention)]
+        head_size = {cast(nn.Parameter, module.qkv_proj.weight): module.head_size for module in attentions}
         optimizers.append(
             HeadwiseMuon(
                 matrices,
