@@ -5,19 +5,18 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from transformers import AutoModel
 from transformers.utils import logging
 
-import modeling_trm  # noqa: F401  (registers TRM with the Auto classes)
 from datasets_scripts.tasks import load_puzzles
-from training.arguments import EvalArguments, parse_arguments, run_command, user_errors
-from training.evaluation import describe_run, evaluate, report, write_results
+from training.arguments import EvalArguments, parse_arguments, require, run_command, user_errors
+from training.evaluation import describe_run, evaluate, load_model, report, write_results
 
 
 def main(command_line: list[str]) -> None:
     (args,) = parse_arguments([EvalArguments], command_line)
     logging.disable_progress_bar()
-    with user_errors(ValueError, OSError):
+    model = load_model(args.model, getattr(torch, args.dtype))
+    with user_errors("", ValueError, OSError):
         puzzles = load_puzzles(
             args.task,
             args.dataset_config,
@@ -26,20 +25,23 @@ def main(command_line: list[str]) -> None:
             seed=args.data_seed,
             max_examples=args.max_examples,
         )
-        model = AutoModel.from_pretrained(args.model, dtype=getattr(torch, args.dtype))
+    cells = puzzles.input_ids.shape[1]
+    require(
+        model.config.seq_len == cells,
+        f"{args.model} solves puzzles of {model.config.seq_len} cells, but those of {puzzles.config} have {cells}",
+    )
     accelerator = Accelerator(mixed_precision="no")
-    with user_errors(ValueError):
-        scores = evaluate(
-            model.to(accelerator.device),
-            puzzles,
-            batch_size=args.batch_size,
-            accelerator=accelerator,
-            generator=torch.Generator(accelerator.device).manual_seed(args.seed),
-            max_steps=args.max_steps,
-            halt_threshold=args.halt_threshold,
-            num_rollouts=args.num_rollouts,
-            noise_std=args.noise_std,
-        )
+    scores = evaluate(
+        model.to(accelerator.device),
+        puzzles,
+        batch_size=args.batch_size,
+        accelerator=accelerator,
+        generator=torch.Generator(accelerator.device).manual_seed(args.seed),
+        max_steps=args.max_steps,
+        halt_threshold=args.halt_threshold,
+        num_rollouts=args.num_rollouts,
+        noise_std=args.noise_std,
+    )
     results = {"model": args.model, "task": args.task, "dataset": puzzles.config, "split": args.split, **scores}
     results |= {
         "dtype": args.dtype,

@@ -18,7 +18,7 @@ from training.loop import build_accelerator, evaluate_average, train
 def main(command_line: list[str]) -> None:
     args, model_args = parse_arguments([TrainArguments, model_arguments()], command_line)
     logging.disable_progress_bar()
-    with user_errors(ValueError, OSError):
+    with user_errors("", ValueError, OSError):
         splits = {
             split: load_puzzles(
                 args.task,

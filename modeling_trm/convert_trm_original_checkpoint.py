@@ -195,7 +195,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     config = model.config
     print(
-        f"wrote {args.output_dir}: {model.num_parameters():,} parameters, {config.token_mixer} mixer, {config.seq_len} cells"
+        f"wrote {args.output_dir}: {model.num_parameters():,} parameters, "
+        f"{config.token_mixer} mixer, {config.seq_len} cells"
     )
     return 0
 

@@ -112,9 +112,10 @@ class EvalArguments:
 
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, f"batch_size={self.batch_size} must be at least 1")
-        require(
-            self.max_examples is None or self.max_examples >= 1, f"max_examples={self.max_examples} must be at least 1"
-        )
+        for name in ("max_examples", "max_steps", "num_rollouts"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"{name}={value} must be at least 1")
+        require(self.noise_std >= 0, f"noise_std={self.noise_std} must not be negative")
 
 
 def require(condition: bool, message: str) -> None:
@@ -206,12 +207,12 @@ def build_config(model_args: Any, **given_by_task: Any) -> TrmConfig:
 
 
 @contextmanager
-def user_errors(*kinds: type[Exception]) -> Iterator[None]:
+def user_errors(context: str, *kinds: type[Exception]) -> Iterator[None]:
     """Turns exceptions that stand for a user's mistake (bad files, wrong names) into a one-line `UserError`."""
     try:
         yield
     except kinds as error:
-        raise UserError(" ".join(str(error).split())) from error
+        raise UserError(context + " ".join(str(error).split())) from error
 
 
 def run_command(main: Callable[[list[str]], None]) -> NoReturn:

@@ -17,10 +17,25 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 from tqdm.auto import tqdm
+from transformers import AutoModel
 
 from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmForPuzzleSolving
 from modeling_trm.modeling_trm import IGNORE_INDEX
+
+from .arguments import require, user_errors
+
+
+def load_model(name: str, dtype: torch.dtype) -> TrmForPuzzleSolving:
+    """Loads a model from a folder or the Hub.
+
+    Raises:
+        UserError: there is none, or it is not TRM.
+    """
+    with user_errors(f"cannot load the model {name!r}: ", ValueError, OSError):
+        model = AutoModel.from_pretrained(name, dtype=dtype)
+    require(isinstance(model, TrmForPuzzleSolving), f"{name!r} is {type(model).__name__}, not TRM")
+    return model
 
 
 def evaluate(

@@ -1,0 +1,36 @@
+# make demo: train, evaluate and watch a Sudoku solver.   make test: lint, types and the whole test suite.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := runs/sudoku_easy
+# A held-out puzzle of the demo's test split.
+PUZZLE := PLACEHOLDER
+
+.PHONY: demo test clean
+
+demo: .venv/installed-demo
+	@echo "== 1. Training on 1,000 real puzzles with 35-45 clues: three to five minutes on two CPU cores =="
+	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+		train.py --config recipes/sudoku_easy.yaml --output_dir $(RUN)
+	@printf "\n== 2. One held-out puzzle, step by step ==\n\n"
+	$(BIN)/python -m modeling_trm --model $(RUN) $(PUZZLE)
+	@printf "\n== 3. The same model on 200 of the hardest puzzles known (it was never shown any) ==\n\n"
+	$(BIN)/python eval.py --model $(RUN) --task sudoku --dataset_config hard-sample --max_examples 200 \
+		--output $(RUN)/results_hard.json
+	@printf "\nNext: solve your own puzzle with\n  $(BIN)/python -m modeling_trm --model $(RUN) YOUR_81_CHARACTERS\n"
+	@printf "or, on a GPU, train the real thing on the hard puzzles with\n"
+	@printf "  $(BIN)/accelerate launch train.py --config recipes/sudoku_fast.yaml\n"
+
+test: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+# One virtual environment; a marker file per set of extras, made anew when the requirements change.
+.venv/installed-%: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
+	touch $@
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,221 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""Training as a user runs it: real processes, killed and restarted, on one and two processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel
+
+from training.arguments import TrainArguments, UserError, model_arguments, parse_arguments
+
+ROOT = Path(__file__).parent.parent
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+TINY = {
+    "config": ROOT / "recipes" / "sudoku_6x6.yaml",
+    "hidden_size": 32,
+    "max_supervision_steps": 4,
+    "halt_exploration_prob": 0.5,
+    "max_steps": 60,
+    "batch_size": 16,
+    "save_steps": 7,
+    "log_steps": 5,
+    "eval_steps": 20,
+    "eval_examples": 50,
+    "mixed_precision": "no",
+}
+
+
+def command(output_dir: Path, processes: int = 1, **fields: object) -> list[str]:
+    launcher = [sys.executable]
+    if processes > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    words = [str(word) for name, value in {**TINY, **fields}.items() for word in (f"--{name}", value)]
+    return [*launcher, str(ROOT / "train.py"), *words, "--output_dir", str(output_dir)]
+
+
+def start(*arguments, **fields: object) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command(*arguments, **fields), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def checkpoint_tensors(output_dir: Path) -> dict[str, torch.Tensor]:
+    (folder,) = sorted((output_dir / "checkpoints").glob("step-*"))[-1:]
+    return {f"{path.name}/{name}": t for path in folder.glob("*.safetensors") for name, t in load_file(path).items()}
+
+
+def log_lines(output_dir: Path) -> list[dict]:
+    path = output_dir / "train_log.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def assert_same_training(first: Path, second: Path) -> None:
+    """Weights, average, optimizers, carries and the published model are equal to the last bit."""
+    ours, theirs = checkpoint_tensors(first), checkpoint_tensors(second)
+    assert ours.keys() == theirs.keys()
+    assert any("carry.latent_state" in name for name in ours)
+    assert any("momentum_buffer" in name for name in ours)
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name
+    assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    finish(start(folder))
+    return folder
+
+
+def test_a_run_leaves_what_it_promises(uninterrupted: Path) -> None:
+    names = {path.name for path in uninterrupted.iterdir()}
+    promised = "config.json model.safetensors processor_config.json modeling_trm.py results.json train_log.jsonl"
+    assert set(promised.split()) <= names
+    assert not list(uninterrupted.rglob("*tmp*"))
+    assert [path.name for path in sorted((uninterrupted / "checkpoints").iterdir())] == [
+        "best",
+        "step-00000056",
+        "step-00000060",
+    ]
+    assert not [path for path in uninterrupted.rglob("*") if path.suffix in (".pt", ".bin", ".pkl", ".pth")]
+    lines = log_lines(uninterrupted)
+    assert [line["step"] for line in lines if "answer_loss" in line] == list(range(5, 61, 5))
+    evaluations = {line["step"]: line["eval"]["exact_accuracy"] for line in lines if "eval" in line}
+    assert list(evaluations) == [20, 40]
+    state = json.loads((uninterrupted / "checkpoints" / "step-00000060" / "state.json").read_text())
+    assert state["best_accuracy"] == max(evaluations.values())
+    final = checkpoint_tensors(uninterrupted)
+    published = AutoModel.from_pretrained(uninterrupted).state_dict()
+    for name, tensor in published.items():
+        assert torch.equal(tensor, final[f"training.safetensors/average.module.{name}"])
+    assert json.loads((uninterrupted / "results.json").read_text())["num_examples"] == 1000
+
+
+def test_killed_at_any_moment_it_ends_the_same(uninterrupted: Path, tmp_path: Path) -> None:
+    """kill -9 three times, at steps that follow no checkpoint, then the same command to the end."""
+    for step in (10, 25, 45):
+        process = start(tmp_path)
+        while not any(line["step"] >= step for line in log_lines(tmp_path)):
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    output = finish(start(tmp_path))
+    assert "going on from step" in output
+    assert_same_training(uninterrupted, tmp_path)
+    without_times = [
+        [{k: v for k, v in line.items() if "second" not in k and k != "eval"} for line in log_lines(folder)]
+        for folder in (uninterrupted, tmp_path)
+    ]
+    assert [line["step"] for line in without_times[0]] == [line["step"] for line in without_times[1]]
+
+
+def test_a_half_written_checkpoint_is_not_used(uninterrupted: Path, tmp_path: Path) -> None:
+    """What a kill during the writing leaves behind: a folder with a temporary name."""
+    finish(start(tmp_path, max_steps=21, time_limit_minutes=100))
+    broken = tmp_path / "checkpoints" / "step-00000028.tmp"
+    broken.mkdir()
+    (broken / "training.safetensors").write_bytes(b"half")
+    output = finish(start(tmp_path))
+    assert "going on from step 21" in output
+    assert_same_training(uninterrupted, tmp_path)
+
+
+def test_the_time_limit_stops_with_a_checkpoint(tmp_path: Path) -> None:
+    output = finish(start(tmp_path, time_limit_minutes=1e-9))
+    assert "time limit: stopped at step 5 of 60; the same command goes on" in output
+    assert (tmp_path / "checkpoints" / "step-00000005").is_dir()
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_two_processes_do_the_work_of_one(uninterrupted: Path, tmp_path: Path) -> None:
+    """The first losses agree up to rounding (the recursion amplifies it later), and halting follows."""
+    fields = {"max_steps": 5, "log_steps": 1, "warmup_steps": 2, "ema_decay": 0.9}
+    finish(start(tmp_path / "one", **fields))
+    finish(start(tmp_path / "two", 2, **fields))
+    one, two = ([line for line in log_lines(tmp_path / name) if "answer_loss" in line] for name in ("one", "two"))
+    for ours, theirs in zip(one, two, strict=True):
+        for name in ("answer_loss", "halt_loss", "gradient_norm", "mean_steps", "exact_accuracy"):
+            assert ours[name] == pytest.approx(theirs[name], rel=2e-3, abs=2e-3), (ours["step"], name)
+    ranks = sorted(path.name for path in (tmp_path / "two").rglob("rank-*"))
+    assert ranks == ["rank-00000.safetensors", "rank-00001.safetensors"]
+
+
+def test_a_changed_recipe_is_refused(uninterrupted: Path) -> None:
+    for field, value in (("hidden_size", 64), ("seed", 3), ("batch_size", 8)):
+        process = start(uninterrupted, **{field: value})
+        output, _ = process.communicate(timeout=300)
+        (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
+        assert process.returncode == 2
+        assert field in line or "model" in line
+        assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--hiden_size", "8"], "'hidden_size'"),
+        (["--max_steps", "many"], "max_steps"),
+        (["--config", "no.yaml"], "no.yaml"),
+        (["--token_mixer", "conv"], "token_mixer"),
+        (["stray"], "stray"),
+        (["--max_steps", "0"], "max_steps"),
+    ],
+)
+def test_mistakes_in_the_command_are_named(words: list[str], named: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_arguments([TrainArguments, model_arguments()], words)
+    assert named in str(caught.value)
+
+
+def test_mistakes_in_a_recipe_are_named(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    for text, named in (("max_stepss: 3", "'max_steps'"), ("- 1", "fields"), ("a: [", "YAML"), ("seed: x", "seed")):
+        recipe.write_text(text)
+        with pytest.raises(UserError) as caught:
+            parse_arguments([TrainArguments, model_arguments()], ["--config", str(recipe)])
+        assert named in str(caught.value)
+
+
+def test_the_command_line_wins_over_the_recipe(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("max_steps: 3\nlearning_rate: 1.0e-3\nuse_muon: true\naugment: false\nnum_train_puzzles: null\n")
+    args, model_args = parse_arguments(
+        [TrainArguments, model_arguments()], ["--config", str(recipe), "--max_steps", "4", "--hidden_size", "64"]
+    )
+    assert (args.max_steps, args.learning_rate, args.use_muon, args.augment) == (4, 1e-3, True, False)
+    assert model_args.hidden_size == 64
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_is_valid(recipe: Path) -> None:
+    parse_arguments([TrainArguments, model_arguments()], ["--config", str(recipe)])
+
+
+def test_the_smallest_recipe_learns(tmp_path: Path) -> None:
+    """6x6 Sudoku, from nothing to nearly all held-out puzzles; 470 steps, a minute on two cores."""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    recipe = ["--config", str(ROOT / "recipes" / "sudoku_6x6.yaml"), "--output_dir", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *recipe], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["exact_accuracy"] > 0.93
+    assert results["halt_accuracy"] > 0.93
+    assert results["mean_steps"] < 3
