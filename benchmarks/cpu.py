@@ -1,0 +1,158 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""Speed on a CPU, as JSON:  python -m benchmarks.cpu [--repeats 5] [--trained runs/sudoku_easy]
+
+In one run, interleaved, medians: this project's training step and evaluation of the paper's Sudoku model beside a
+restatement of the official ones. The official arithmetic is this model's bit for bit (tests/test_fidelity_*.py); what the
+restatement adds is how the official code spends time: eager, states in the compute dtype, every weight cast from float32 at
+each of its uses, the question embedded and both heads evaluated at every supervision step, no row ever leaving the batch.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from datasets_scripts.tasks import load_puzzles
+from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmModel
+from training.evaluation import describe_run, load_model
+
+MIXERS = {"mlp": "none", "attention": "rope"}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TRAIN_BATCH, EVAL_BATCH, EVAL_STEPS = 8, 32, 16
+
+
+@contextmanager
+def official_casting(dtype: torch.dtype) -> Iterator[None]:
+    """Each use of a weight casts it to the input's dtype; states and embeddings are of `dtype`; no autocast."""
+
+    def cast_linear(self: nn.Linear, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.weight.to(x.dtype), bias)
+
+    with patch.object(nn.Linear, "forward", cast_linear), patch.object(TrmModel, "compute_dtype", dtype):
+        yield
+
+
+def autocast(dtype: torch.dtype) -> torch.autocast | nullcontext:
+    return torch.autocast("cpu", dtype) if dtype != torch.float32 else nullcontext()
+
+
+def train_steps(config: TrmConfig, dtype: torch.dtype, batch: dict[str, Tensor]) -> dict[str, Callable[[], None]]:
+    """A forward and backward pass, by who does it."""
+    official, ours, compiled = (TrmForPuzzleSolving(config).train() for _ in range(3))
+    compiled.model.network.compile(dynamic=False)
+
+    def step(model: TrmForPuzzleSolving, context: Callable) -> None:
+        with context(dtype):
+            loss = model(**batch).loss
+        loss.backward()
+        model.zero_grad()
+
+    def official_step() -> None:
+        with official_casting(dtype):
+            official(**batch).loss.backward()
+        official.zero_grad()
+
+    return {
+        "official": official_step,
+        "eager": lambda: step(ours, autocast),
+        "compiled": lambda: step(compiled, autocast),
+    }
+
+
+def evaluations(config: TrmConfig, dtype: torch.dtype, input_ids: Tensor) -> dict[str, Callable[[], None]]:
+    """All steps of all puzzles, by who does it."""
+    official = TrmForPuzzleSolving(config).eval()
+    ours, compiled = (TrmForPuzzleSolving(config).to(dtype).eval() for _ in range(2))
+    compiled.model.network.compile(dynamic=False)
+
+    @torch.no_grad()
+    def official_evaluation() -> None:
+        with official_casting(dtype):
+            carry = None
+            for _ in range(EVAL_STEPS):
+                carry = official(input_ids, carry=carry).carry
+
+    def evaluation(model: TrmForPuzzleSolving) -> None:
+        model.solve(input_ids, max_steps=EVAL_STEPS, halt_threshold=float("inf"))
+
+    return {
+        "official": official_evaluation,
+        "eager": lambda: evaluation(ours),
+        "compiled": lambda: evaluation(compiled),
+    }
+
+
+def interleaved(calls: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+    """Median seconds of each, taking turns, after one call to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(repeats + 1):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def with_ratios(seconds: dict[str, float]) -> dict[str, float]:
+    """Adds how much of the official time each takes."""
+    ratios = {f"{name}_share": value / seconds["official"] for name, value in seconds.items() if name != "official"}
+    return {name: round(value, 4) for name, value in (seconds | ratios).items()}
+
+
+def halting(model_name: str, repeats: int) -> dict[str, float]:
+    """A trained model on its own test puzzles: all steps for all rows, and `solve` as it is."""
+    model = load_model(model_name, torch.float32)
+    puzzles = load_puzzles("sudoku", "easy-sample", "test", max_examples=400)
+    steps = model.config.max_solve_steps
+    calls = {
+        "official": lambda: model.solve(puzzles.input_ids, halt_threshold=float("inf")),
+        "halting": lambda: model.solve(puzzles.input_ids),
+    }
+    seconds = interleaved(calls, repeats)
+    exact = {name: (solve().answers == puzzles.labels).all(-1).float().mean().item() for name, solve in calls.items()}
+    return {
+        "all_steps": steps,
+        "all_steps_puzzles_per_second": round(400 / seconds["official"], 1),
+        "halting_puzzles_per_second": round(400 / seconds["halting"], 1),
+        "speedup": round(seconds["official"] / seconds["halting"], 2),
+        "all_steps_exact_accuracy": exact["official"],
+        "halting_exact_accuracy": exact["halting"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--mixers", nargs="+", choices=MIXERS, default=list(MIXERS))
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument("--trained", help="folder of a model trained by recipes/sudoku_easy.yaml")
+    args = parser.parse_args()
+    puzzles = load_puzzles("sudoku", "hard-sample", "train", max_examples=EVAL_BATCH)
+    batch = {"input_ids": puzzles.input_ids[:TRAIN_BATCH], "labels": puzzles.labels[:TRAIN_BATCH]}
+    results: dict = {
+        "units": "seconds",
+        "train_batch": TRAIN_BATCH,
+        "evaluation": f"{EVAL_BATCH} x {EVAL_STEPS} steps",
+    }
+    for mixer in args.mixers:
+        config = TrmConfig(token_mixer=mixer, position_embedding_type=MIXERS[mixer])
+        for name in args.dtypes:
+            train = with_ratios(interleaved(train_steps(config, DTYPES[name], batch), args.repeats))
+            solve = with_ratios(interleaved(evaluations(config, DTYPES[name], puzzles.input_ids), args.repeats))
+            results[f"{mixer} {name}"] = {"train_step": train, "evaluation": solve}
+    if args.trained:
+        results["halting"] = halting(args.trained, args.repeats)
+    print(json.dumps(results | describe_run(torch.device("cpu")), indent=2))
+
+
+if __name__ == "__main__":
+    main()
