@@ -36,7 +36,7 @@ def gradients(model: TrmForPuzzleSolving) -> dict[str, Tensor]:
 @given(halted=st.lists(st.booleans(), min_size=3, max_size=3), mixer=st.sampled_from(MIXERS))
 @settings(max_examples=12)
 def test_halted_rows_are_replaced_and_the_others_go_on(halted: list[bool], mixer: dict[str, Any]) -> None:
-    """A halted row gives what a fresh start on the new puzzle gives; a running row what it gives without new puzzles."""
+    """A halted row gives what a fresh start on its new puzzle gives; a running row what it gives without new ones."""
     model = tiny_model(**mixer)
     old, new = tiny_batch(3, seed=1), tiny_batch(3, seed=2)
     done = torch.tensor(halted)
@@ -410,9 +410,11 @@ def test_autocast_reaches_every_parameter(fields: dict[str, Any]) -> None:
     output.loss.backward()
     expected = gradients(single)
     for name, grad in gradients(half).items():
-        assert grad.dtype == torch.float32 and grad.abs().sum() > 0, name
+        assert grad.dtype == torch.float32, name
+        assert grad.abs().sum() > 0, name
         similarity = F.cosine_similarity(grad.flatten(), expected[name].flatten(), dim=0)
-        assert similarity > 0.95 and 0.8 < grad.norm() / expected[name].norm() < 1.25, (name, similarity)
+        assert similarity > 0.95, name
+        assert 0.8 < grad.norm() / expected[name].norm() < 1.25, name
 
 
 def test_bf16_weights_run() -> None:
