@@ -148,6 +148,8 @@ def test_a_blank_can_be_a_symbol(cells: list[str]) -> None:
     expected = [["<pad>", "#", " ", "S", "G"].index(symbol) for symbol in cells]
     assert maze(text)["input_ids"].tolist() == maze(lines)["input_ids"].tolist() == [expected]
     assert maze.decode(expected) == text
+    with pytest.raises(ValueError, match="'x' in row 3, column 2"):  # rows of four, not of three
+        maze(text[:9] + "x" + text[10:])
 
 
 @pytest.mark.parametrize(
