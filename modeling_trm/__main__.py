@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import AutoModel, AutoProcessor
 from transformers.utils import logging
 
@@ -21,6 +23,12 @@ def read_puzzle(given: str) -> str:
     if given == "-":
         return sys.stdin.read()
     return Path(given).read_text() if len(given) < 1024 and os.path.isfile(given) else given
+
+
+def fail(message: str) -> int:
+    """Tells the user what is wrong, in one line; the exit status."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,11 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         model = AutoModel.from_pretrained(args.model, dtype=torch.float32)
         processor = AutoProcessor.from_pretrained(args.model)
+    except (ValueError, OSError, SafetensorError, StrictDataclassError) as error:
+        return fail(f"cannot load the model {args.model}: {error}")
+    try:
         question = processor(read_puzzle(args.puzzle))["input_ids"]
         solution = model.solve(question, max_steps=args.max_steps, return_steps=True)
     except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return fail(str(error))
 
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     clues = question[0]

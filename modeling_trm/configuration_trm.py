@@ -99,7 +99,7 @@ class TrmConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         if self.puzzle_embedding_size is None:
             self.puzzle_embedding_size = self.hidden_size
-        if self.num_puzzle_tokens == 0 and self.puzzle_embedding_size > 0:
+        if self.num_puzzle_tokens == 0 and self.puzzle_embedding_size > 0 and self.hidden_size > 0:
             self.num_puzzle_tokens = math.ceil(self.puzzle_embedding_size / self.hidden_size)
         if self.intermediate_size is None:
             self.intermediate_size = default_glu_size(self.hidden_size)
@@ -114,8 +114,8 @@ class TrmConfig(PreTrainedConfig):
         """Number of positions before the first cell: puzzle tokens, then register tokens."""
         return self.num_puzzle_tokens + self.num_register_tokens
 
-    def validate_sizes(self):
-        """Part of `@strict` validation: every count and width is in its range."""
+    def validate_all_ranges(self):
+        """Part of `@strict` validation: every number is in its range. First by name: the others build on it."""
         at_least_one = (
             "vocab_size seq_len hidden_size num_hidden_layers num_attention_heads intermediate_size deep_cycles "
             "latent_cycles max_supervision_steps max_solve_steps token_mixer_intermediate_size num_puzzles"
@@ -124,14 +124,16 @@ class TrmConfig(PreTrainedConfig):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         for name in ("puzzle_embedding_size", "num_puzzle_tokens", "num_register_tokens", "halt_loss_weight"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         for name in ("rope_theta", "rms_norm_eps"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
         for name in ("halt_exploration_prob", "label_smoothing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be between 0 and 1")
+        if math.isnan(self.halt_threshold):
+            raise ValueError(f"halt_threshold={self.halt_threshold} must be a number")
 
     def validate_attention(self):
         """Part of `@strict` validation: the attention heads divide the hidden size."""

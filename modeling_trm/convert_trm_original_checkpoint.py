@@ -147,12 +147,15 @@ def convert(checkpoint: Path, config: Path, output_dir: Path, seq_len: int | Non
     for path in (checkpoint, config):
         if not path.is_file():
             raise ConversionError(f"{path} does not exist")
+    if output_dir.exists() and not output_dir.is_dir():
+        raise ConversionError(f"{output_dir} is a file: give a folder to write to")
     try:
         state = load_original(checkpoint)
     except ConversionError:
         raise
     except Exception as error:  # torch and safetensors raise a dozen types for a file of another kind
-        raise ConversionError(f"{checkpoint} is not a readable checkpoint: {str(error).splitlines()[0]}") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConversionError(f"{checkpoint} is not a readable checkpoint: {reason}") from error
     try:
         official = yaml.safe_load(config.read_text())  # JSON is YAML
     except (yaml.YAMLError, UnicodeDecodeError) as error:

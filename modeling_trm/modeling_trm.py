@@ -407,7 +407,8 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
             [`TrmOutput`]; its carry is detached.
 
         Raises:
-            ValueError: `input_ids` are not [batch, seq_len], or the carry is of another batch size.
+            ValueError: `input_ids` are not [batch, seq_len], the carry is of another batch size, or it holds puzzle ids
+                or labels and none are given, or the reverse.
         """
         config = self.config
         if input_ids.ndim != 2 or input_ids.shape[1] != config.seq_len:
@@ -416,6 +417,9 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
             carry = self.initial_carry(input_ids, puzzle_ids, labels)
         elif carry.halted.shape[0] != input_ids.shape[0]:
             raise ValueError(f"the carry has {carry.halted.shape[0]} rows, but input_ids has {input_ids.shape[0]}")
+        for name, given in (("puzzle_ids", puzzle_ids), ("labels", labels)):
+            if (given is None) != (getattr(carry, name) is None):
+                raise ValueError(f"{name} must be given at every step that shares a carry, or at none")
         carry = self.admit(carry, input_ids, puzzle_ids, labels)
 
         states = self.model(carry.input_ids, carry.puzzle_ids, carry.answer_state, carry.latent_state)
@@ -446,7 +450,7 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
 
         def fill(new: Tensor | None, old: Tensor | None) -> Tensor | None:
             if new is None or old is None:
-                return new
+                return None
             return torch.where(carry.halted.view(-1, *[1] * (old.ndim - 1)), new, old)
 
         answer_state, latent_state = self.model.initial_states(input_ids.shape[0])

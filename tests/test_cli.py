@@ -1,0 +1,136 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""`python -m modeling_trm` prints the puzzle and every step towards its answer."""
+
+import io
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import tiny_model
+
+from modeling_trm import TrmForPuzzleSolving, TrmProcessor
+from modeling_trm.__main__ import main
+
+PUZZLE = "1..4.63.5.....2...6..3.5.4......1.3."
+PROCESSOR = TrmProcessor.for_sudoku(2, 3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained 6x6 Sudoku model: what it answers is of no matter here."""
+    path = tmp_path_factory.mktemp("cli") / "model"
+    model = tiny_model(dtype=torch.float32, vocab_size=8, seq_len=36, halt_threshold=1e9, max_solve_steps=3)
+    model.save_pretrained(path)
+    PROCESSOR.save_pretrained(path)
+    return path
+
+
+def expected_grids(folder: Path, max_steps: int | None = None) -> list[str]:
+    """The cells of the puzzle and of every step, without blanks."""
+    model = TrmForPuzzleSolving.from_pretrained(folder)
+    solution = model.solve(PROCESSOR(PUZZLE)["input_ids"], max_steps=max_steps, return_steps=True)
+    return [PUZZLE, *(PROCESSOR.decode(answer).replace(" ", "") for answer in solution.step_answers[0])]
+
+
+def check_shown(text: str, grids: list[str]) -> None:
+    """All grids, one after the other, row by row."""
+    assert "\033" not in text  # no colours where no terminal is
+    drawn = [re.sub(r"[ |]", "", line) for line in text.splitlines() if re.fullmatch(r"[ |.1-6]+", line)]
+    assert "".join(drawn) == "".join(grids)
+
+
+def test_a_puzzle_on_the_command_line(folder: Path, tmp_path: Path) -> None:
+    done = run("--model", folder, PUZZLE)
+    assert done.returncode == 0, done.stderr
+    check_shown(done.stdout, expected_grids(folder))
+    assert done.stdout.count("After step") == 3
+    assert "The steps ran out" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def run(*arguments: Any, **options: Any) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "modeling_trm", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], **options)
+
+
+def test_a_puzzle_from_a_pipe(folder: Path) -> None:
+    lines = "\n".join(PUZZLE[start : start + 6] for start in range(0, 36, 6))
+    done = run("--model", folder, "--max_steps", 1, input=lines)
+    assert done.returncode == 0, done.stderr
+    check_shown(done.stdout, expected_grids(folder, 1))
+
+
+def test_a_puzzle_in_a_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "puzzle.txt").write_text(PUZZLE.replace(".", "0") + "\n")
+    assert main(["--model", str(folder), str(tmp_path / "puzzle.txt"), "--max_steps", "2"]) == 0
+    check_shown(capsys.readouterr().out, expected_grids(folder, 2))
+
+
+def test_it_says_when_the_model_stopped_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tiny_model(dtype=torch.float32, vocab_size=8, seq_len=36, halt_threshold=-1e9)
+    model.save_pretrained(tmp_path)
+    PROCESSOR.save_pretrained(tmp_path)
+    assert main(["--model", str(tmp_path), PUZZLE]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("After step") == 1
+    assert "The model stopped by itself." in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "FOLDER", "12345"], "puzzle 1 has 5 cells, but this model solves 6x6 grids"),
+        (["--model", "FOLDER", PUZZLE[:-1] + "9"], "'9' in row 6, column 6"),
+        (["--model", "FOLDER", PUZZLE, "--max_steps", "0"], "max_steps=0"),
+        (["--model", "nowhere/at-all", PUZZLE], "cannot load the model nowhere/at-all"),
+        (["--model", "BARE", PUZZLE], "config.json"),
+        (["--model", "TORN", PUZZLE], "cannot load the model"),
+        (["--model", "ABSURD", PUZZLE], "vocab_size=0"),
+        (["--model", "FOLDER"], "puzzle 1 has 0 cells"),
+    ],
+    ids=[
+        "length",
+        "symbol",
+        "steps",
+        "model",
+        "no configuration",
+        "torn weights",
+        "absurd sizes",
+        "nothing on standard input",
+    ],
+)
+def test_a_mistake_is_one_line(
+    arguments: list[str],
+    message: str,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    places = {"FOLDER": str(folder)}
+    for name in ("BARE", "TORN", "ABSURD"):
+        places[name] = str(tmp_path / name)
+        shutil.copytree(folder, places[name])
+    (tmp_path / "BARE" / "config.json").unlink()
+    (tmp_path / "TORN" / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
+    absurd = (folder / "config.json").read_text().replace('"vocab_size": 8', '"vocab_size": 0')
+    (tmp_path / "ABSURD" / "config.json").write_text(absurd)
+    assert main([places.get(argument, argument) for argument in arguments]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert len(shown.err.splitlines()) == 1
+    assert message in shown.err
+
+
+def test_a_mistake_ends_the_process_with_status_2(folder: Path) -> None:
+    done = run("--model", folder, "12345")
+    assert done.returncode == 2
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: ")] == [done.stderr.splitlines()[-1]]
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,174 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""The processor: every way of writing a puzzle gives the same tokens, and tokens give the puzzle back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modeling_trm import TrmProcessor
+
+SUDOKU = TrmProcessor.for_sudoku()
+SMALL = TrmProcessor.for_sudoku(2, 3)
+BOARDS = st.lists(st.integers(0, 9), min_size=81, max_size=81)  # 0 is blank
+ROWS = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
+
+
+def as_text(board: list[int]) -> str:
+    return "".join(str(digit) if digit else "." for digit in board)
+
+
+def tokens_of(board: list[int]) -> list[int]:
+    """The official tokens: 1 blank, 2 ... 10 the digits."""
+    return [digit + 1 for digit in board]
+
+
+@given(board=BOARDS)
+def test_text_to_tokens_and_back(board: list[int]) -> None:
+    tokens = SUDOKU(as_text(board))["input_ids"]
+    assert tokens.dtype == torch.long
+    assert tokens.tolist() == [tokens_of(board)]
+    assert SUDOKU.decode(tokens[0]) == as_text(board)
+    assert SUDOKU.batch_decode(tokens) == [as_text(board)]
+    grid = SUDOKU.to_grid(tokens[0])
+    assert [len(row) for row in grid] == [9] * 9
+    assert "".join(map("".join, grid)) == as_text(board)
+    assert SUDOKU(grid)["input_ids"].tolist() == tokens.tolist()
+
+
+@given(board=BOARDS)
+def test_every_way_of_writing_a_puzzle(board: list[int]) -> None:
+    text, array = as_text(board), np.array(board).reshape(9, 9)
+    lines = [text[start : start + 9] for start in range(0, 81, 9)]
+    symbols = [list(line) for line in lines]
+    ways: dict[str, Any] = {
+        "one string": text,
+        "zeros for blanks": text.replace(".", "0"),
+        "lines": "\n".join(lines) + "\n",
+        "lines of Windows": "\r\n".join(lines),
+        "spaces between": "\n".join(" ".join(line) for line in lines),
+        "flat symbols": list(text),
+        "flat numbers": board,
+        "nested symbols": symbols,
+        "nested numbers": array.tolist(),
+        "tuples": tuple(map(tuple, array.tolist())),
+        "array": array,
+        "int8 array": array.astype(np.int8),
+        "flat array": array.reshape(-1),
+        "tensor": torch.tensor(array),
+        "flat tensor": torch.tensor(board, dtype=torch.uint8),
+        "list of arrays": [array],
+        "list of tensors": [torch.tensor(array)],
+        "rows as arrays": list(array),
+    }
+    for name, way in ways.items():
+        assert SUDOKU(way)["input_ids"].tolist() == [tokens_of(board)], name
+
+
+@given(boards=st.lists(BOARDS, min_size=1, max_size=3))
+def test_batches(boards: list[list[int]]) -> None:
+    """A list of puzzles, or one array of them, in every form."""
+    texts, arrays = [as_text(board) for board in boards], np.array(boards).reshape(-1, 9, 9)
+    ways: dict[str, Any] = {
+        "strings": texts,
+        "tuple of strings": tuple(texts),
+        "nested": arrays.tolist(),
+        "flat": boards,
+        "array": arrays,
+        "flat array": arrays.reshape(-1, 81),
+        "tensor": torch.tensor(arrays),
+        "flat tensor": torch.tensor(boards),
+        "list of tensors": list(torch.tensor(arrays)),
+        "mixed": [texts[0], *arrays.tolist()[1:]],
+    }
+    for name, way in ways.items():
+        assert SUDOKU(way)["input_ids"].tolist() == [tokens_of(board) for board in boards], name
+
+
+@given(cell=st.integers(0, 80), symbol=st.sampled_from(["x", "?", "a", "-", "é"]), puzzle=st.integers(0, 2))
+def test_an_unknown_symbol_is_named_with_its_place(cell: int, symbol: str, puzzle: int) -> None:
+    texts = [ROWS] * 3
+    texts[puzzle] = ROWS[:cell] + symbol + ROWS[cell + 1 :]
+    with pytest.raises(ValueError) as refusal:
+        SUDOKU(texts)
+    message = str(refusal.value)
+    assert message.startswith(f"puzzle {puzzle + 1} has {symbol!r} in row {cell // 9 + 1}, column {cell % 9 + 1};")
+    assert "1 2 3 4 5 6 7 8 9" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("number", [10, -1, 2.5])
+def test_an_unknown_number_is_named_with_its_place(number: float) -> None:
+    grid: list[list[float]] = [[0] * 9 for _ in range(9)]
+    grid[4][7] = number
+    with pytest.raises(ValueError, match=f"puzzle 1 has '{number}' in row 5, column 8"):
+        SUDOKU(grid)
+
+
+@pytest.mark.parametrize(
+    ("puzzles", "message"),
+    [
+        (ROWS[:-1], "puzzle 1 has 80 cells, but this model solves 9x9 grids"),
+        (ROWS + ".", "puzzle 1 has 82 cells"),
+        ("", "puzzle 1 has 0 cells"),
+        ([ROWS, ROWS[:36]], "puzzle 2 has 36 cells"),
+        (np.zeros((6, 6), dtype=int), "puzzle 1 has 36 cells"),
+        ([], "no puzzle"),
+        (7, "puzzle 1 has 1 cells"),
+        (None, "puzzle 1"),
+    ],
+)
+def test_a_puzzle_of_another_size_is_refused(puzzles: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SUDOKU(puzzles)
+
+
+def test_padding_is_not_a_symbol_of_a_puzzle() -> None:
+    with pytest.raises(ValueError, match="'<pad>' in row 1, column 1"):
+        SUDOKU([["<pad>", *ROWS[1:9]], *(list(ROWS[start : start + 9]) for start in range(9, 81, 9))])
+    assert SUDOKU.decode([0, 1, 2]) == " .1"
+
+
+def test_only_torch_tensors() -> None:
+    with pytest.raises(ValueError, match="return_tensors='np'"):
+        SUDOKU(ROWS, return_tensors="np")
+
+
+@given(cells=st.lists(st.sampled_from("# SG"), min_size=12, max_size=12))
+def test_a_blank_can_be_a_symbol(cells: list[str]) -> None:
+    """As in a maze: then spaces are cells and only line breaks are layout."""
+    maze = TrmProcessor(["<pad>", "#", " ", "S", "G"], 3, 4)
+    text = "".join(cells)
+    lines = "\n".join(text[start : start + 4] for start in (0, 4, 8))
+    expected = [["<pad>", "#", " ", "S", "G"].index(symbol) for symbol in cells]
+    assert maze(text)["input_ids"].tolist() == maze(lines)["input_ids"].tolist() == [expected]
+    assert maze.decode(expected) == text
+    with pytest.raises(ValueError, match="'x' in row 3, column 2"):  # rows of four, not of three
+        maze(text[:9] + "x" + text[10:])
+
+
+@pytest.mark.parametrize(
+    "processor", [SUDOKU, SMALL, TrmProcessor(["<pad>", "#", " "], 2, 5)], ids=["9x9", "6x6", "maze"]
+)
+def test_save_and_load(processor: TrmProcessor, tmp_path: Path) -> None:
+    processor.save_pretrained(tmp_path)
+    loaded = TrmProcessor.from_pretrained(tmp_path)
+    for name in ("vocabulary", "height", "width", "box_height", "box_width", "aliases"):
+        assert getattr(loaded, name) == getattr(processor, name), name
+    saved = json.loads((tmp_path / "processor_config.json").read_text())
+    assert saved["vocabulary"] == processor.vocabulary
+    tokens = [number % (len(processor.vocabulary) - 1) + 1 for number in range(processor.height * processor.width)]
+    assert loaded(processor.decode(tokens))["input_ids"].tolist() == [tokens]
+    assert loaded.model_input_names == ["input_ids"]
+
+
+def test_small_sudoku_has_its_own_tokens_and_boxes() -> None:
+    assert (SMALL.height, SMALL.width, SMALL.box_height, SMALL.box_width) == (6, 6, 2, 3)
+    assert SMALL.vocabulary == ["<pad>", ".", *"123456"]
+    with pytest.raises(ValueError, match="'7' in row 6, column 6"):
+        SMALL("." * 35 + "7")
