@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/sudoku_easy
 # A held-out puzzle of the demo's test split.
-PUZZLE := PLACEHOLDER
+PUZZLE := 3.4.752..15.24...3...6.31.55.83..4...13524..7.........7..8...648.54.27.149.7.....
 
 .PHONY: demo test clean
 

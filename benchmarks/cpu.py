@@ -2,9 +2,10 @@
 """Speed on a CPU, as JSON:  python -m benchmarks.cpu [--repeats 5] [--trained runs/sudoku_easy]
 
 In one run, interleaved, medians: this project's training step and evaluation of the paper's Sudoku model beside a
-restatement of the official ones. The official arithmetic is this model's bit for bit (tests/test_fidelity_*.py); what the
-restatement adds is how the official code spends time: eager, states in the compute dtype, every weight cast from float32 at
-each of its uses, the question embedded and both heads evaluated at every supervision step, no row ever leaving the batch.
+restatement of the official ones. The official arithmetic is this model's bit for bit (tests/test_fidelity_*.py); what
+the restatement adds is how the official code spends time: eager, states in the compute dtype, every weight cast from
+float32 at each of its uses, the question embedded and both heads evaluated at every supervision step, no row ever
+leaving the batch.
 """
 
 import argparse

@@ -407,8 +407,8 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
             [`TrmOutput`]; its carry is detached.
 
         Raises:
-            ValueError: `input_ids` are not [batch, seq_len], the carry is of another batch size, or it holds puzzle ids
-                or labels and none are given, or the reverse.
+            ValueError: `input_ids` are not [batch, seq_len], the carry is of another batch size, or it holds puzzle
+                ids or labels and none are given, or the reverse.
         """
         config = self.config
         if input_ids.ndim != 2 or input_ids.shape[1] != config.seq_len:

@@ -16,7 +16,7 @@ from hypothesis import settings  # noqa: E402
 
 from datasets_scripts.tasks import Puzzles, load_puzzles  # noqa: E402
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 settings.register_profile("trm", deadline=None, derandomize=True)  # a rerun or a busy machine changes nothing
 settings.load_profile("trm")
 

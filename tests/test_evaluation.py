@@ -73,7 +73,8 @@ def test_evaluate_counts_exact_cells_halting_and_sources() -> None:
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder for 9x9 Sudoku."""
     folder = tmp_path_factory.mktemp("model")
-    TrmForPuzzleSolving(TrmConfig(hidden_size=16, num_attention_heads=2, max_supervision_steps=2)).save_pretrained(folder)
+    config = TrmConfig(hidden_size=16, num_attention_heads=2, max_supervision_steps=2)
+    TrmForPuzzleSolving(config).save_pretrained(folder)
     TrmProcessor.for_sudoku().save_pretrained(folder)
     return folder
 
