@@ -1,6 +1,7 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Scores a model:  python eval.py --model runs/sudoku_easy --task sudoku --split test --output results.json"""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,8 +11,10 @@ from transformers.utils import logging
 
 import modeling_trm  # noqa: F401  (registers TRM with the Auto classes)
 from datasets_scripts.tasks import load_puzzles
+from training.arc_evaluation import evaluate_arc, report_arc
 from training.arguments import EvalArguments, parse_arguments, run_command, user_errors
 from training.evaluation import describe_run, evaluate, report, write_results
+from training.transfer import check_same_puzzles
 
 
 def main(command_line: list[str]) -> None:
@@ -24,12 +27,19 @@ def main(command_line: list[str]) -> None:
             args.split,
             data_dir=args.data_dir,
             seed=args.data_seed,
+            num_augmentations=args.num_augmentations,
             max_examples=args.max_examples,
         )
         model = AutoModel.from_pretrained(args.model, dtype=getattr(torch, args.dtype))
     accelerator = Accelerator(mixed_precision="no")
+    run, show = evaluate, report
+    if puzzles.augmented_tasks:
+        check_same_puzzles(args.model, model.config.num_puzzles, puzzles.augmented_tasks)
+        files = {"submission": args.submission, "resume_dir": args.output and f"{args.output}.votes"}
+        paths = {name: Path(path) for name, path in files.items() if path}
+        run, show = partial(evaluate_arc, num_votes=args.num_votes, **paths), report_arc
     with user_errors(ValueError):
-        scores = evaluate(
+        scores = run(
             model.to(accelerator.device),
             puzzles,
             batch_size=args.batch_size,
@@ -49,7 +59,7 @@ def main(command_line: list[str]) -> None:
     }
     if accelerator.is_main_process and args.output:
         write_results(results, Path(args.output))
-    accelerator.print(report(results))
+    accelerator.print(show(results))
 
 
 if __name__ == "__main__":

@@ -192,6 +192,14 @@ class AugmentedTasks:
         first_id = dict(zip(self.names, self.first_ids.tolist(), strict=False))  # the last is the end
         return torch.tensor([first_id[name] for name in names])
 
+    def counts_of(self, puzzle_ids: Tensor) -> Tensor:
+        """How many identifiers the tasks have whose first ones are `puzzle_ids`, int64, of the same shape."""
+        return self.first_ids.diff()[torch.searchsorted(self.first_ids, puzzle_ids)]
+
+    def names_of(self, puzzle_ids: Tensor) -> list[str]:
+        """The tasks whose first identifiers are `puzzle_ids` [n]."""
+        return [self.names[task] for task in torch.searchsorted(self.first_ids, puzzle_ids).tolist()]
+
     def to(self, device: torch.device | str) -> "AugmentedTasks":
         tables = (table.to(device) for table in (self.first_ids, self.dihedral, self.colours))
         return AugmentedTasks(self.names, *tables, self.num_augmentations, self.seed)
@@ -231,9 +239,8 @@ class ArcExamples:
         self.group, self.group_size = group.to(device), sizes[group].to(device)
         self.place = (torch.arange(len(group)) - (sizes.cumsum(0) - sizes)[group]).to(device)  # in its group
         self.first_id = puzzle_ids.to(device)
-        self.num_ids = tasks.first_ids.diff()[torch.searchsorted(tasks.first_ids, puzzle_ids)].to(device)
-        grids = torch.stack([input_ids, labels], dim=1).to(device)
-        self.grids = torch.where(grids >= FIRST_COLOUR_TOKEN, grids, PAD_TOKEN)  # [pairs, 2, 900]
+        self.num_ids = tasks.counts_of(puzzle_ids).to(device)
+        self.grids = without_ends(input_ids, labels).to(device)  # [pairs, 2, 900]
         self.size = canvas_size(self.grids)  # [pairs, 2, 2]
 
     def batch(self, step: int, slots: slice) -> dict[str, Tensor]:
@@ -250,15 +257,12 @@ class ArcExamples:
         if self.augment:
             puzzle_ids = puzzle_ids + draws[:, 0] % self.num_ids[row]
         dihedral, colours = self.tasks.of(puzzle_ids)
-        new_size = torch.where(is_one_of(dihedral, TRANSPOSES)[:, None, None], size.flip(-1), size)
+        new_size = transformed_size(size, dihedral)
         stays = draws[:, 1] % self.group_size[row] == self.place[row]
         room = CANVAS_SIZE + 1 - new_size.amax(1)  # [slots, 2]
         corner = torch.where(stays[:, None], 0, moves % room) if self.augment else torch.zeros_like(moves)
 
-        both = torch.arange(len(row), device=row.device).repeat_interleave(2)  # an input and an output each
-        symmetry = arc_symmetry(dihedral[both], colours[both], *size.flatten(0, 1).unbind(1), *corner[both].unbind(1))
-        canvases = symmetry(self.grids[row].flatten(0, 1)).view(-1, 2, CANVAS_SIZE**2)
-        canvases = mark_ends(canvases, new_size, corner.unsqueeze(1))
+        canvases = augment(self.grids[row], size, dihedral, colours, corner)
         labels = canvases[:, 1]
         return {
             "input_ids": canvases[:, 0],
@@ -267,10 +271,38 @@ class ArcExamples:
         }
 
 
+def without_ends(input_ids: Tensor, labels: Tensor) -> Tensor:
+    """Inputs and outputs, int8 [batch, 2, 900], with nothing around their grids."""
+    grids = torch.stack([input_ids, labels], dim=1)
+    return torch.where(grids >= FIRST_COLOUR_TOKEN, grids, PAD_TOKEN)
+
+
 def canvas_size(canvases: Tensor) -> Tensor:
     """Height and width of the grids in the top left corner of canvases [..., 900], int64 [..., 2]."""
     is_colour = canvases.unflatten(-1, (CANVAS_SIZE, CANVAS_SIZE)) >= FIRST_COLOUR_TOKEN
     return torch.stack([is_colour[..., 0].sum(-1), is_colour[..., 0, :].sum(-1)], dim=-1)
+
+
+def transformed_size(size: Tensor, dihedral: Tensor) -> Tensor:
+    """Height and width [batch, ..., 2] of grids after the symmetries `dihedral` [batch]."""
+    transposes = is_one_of(dihedral, TRANSPOSES).view(-1, *[1] * (size.ndim - 1))
+    return torch.where(transposes, size.flip(-1), size)
+
+
+def augment(grids: Tensor, size: Tensor, dihedral: Tensor, colours: Tensor, corner: Tensor | None = None) -> Tensor:
+    """Canvases of pairs under the augmentation of each, with end tokens.
+
+    Args:
+        grids: int8 [batch, 2, 900], tokens of colours in the top left corner, padding around them.
+        size: int64 [batch, 2, 2], height and width of both; of 0 where there is no grid.
+        dihedral, colours: int64 [batch] and [batch, 10].
+        corner: int64 [batch, 2], where the grids are afterwards; in the top left corner if `None`.
+    """
+    corner = torch.zeros_like(size[:, 0]) if corner is None else corner
+    both = torch.arange(len(grids), device=grids.device).repeat_interleave(2)
+    symmetry = arc_symmetry(dihedral[both], colours[both], *size.flatten(0, 1).unbind(1), *corner[both].unbind(1))
+    canvases = symmetry(grids.flatten(0, 1)).view(-1, 2, CANVAS_SIZE**2)
+    return mark_ends(canvases, transformed_size(size, dihedral), corner.unsqueeze(1))
 
 
 def mark_ends(canvases: Tensor, size: Tensor, corner: Tensor) -> Tensor:

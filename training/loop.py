@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -17,19 +18,23 @@ from tqdm.auto import tqdm
 from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
 
+from .arc_evaluation import VoteTable, evaluate_arc
 from .arguments import TrainArguments, require
 from .batches import TrainBatches
 from .checkpoint import TrainState, load_checkpoint, save_checkpoint, save_model
 from .evaluation import evaluate
 from .metrics import Meters, TrainLog
 from .optimizers import build_average, build_optimizers, learning_rate_factor
+from .transfer import PUZZLE_TABLE, start_from
 
-PUZZLE_TABLE = "model.puzzle_embeddings.weight"
 # A run goes on only with the same of these and the same model; the others, such as how often to log, may change.
 FIXED = [
     "task",
     "dataset_config",
     "num_train_puzzles",
+    "num_augmentations",
+    "init_from",
+    "freeze_network",
     "augment",
     "seed",
     "max_steps",
@@ -107,6 +112,8 @@ def train(
     settings["model"] = {name: value for name, value in config.to_dict().items() if name in TrmConfig.__annotations__}
     torch.manual_seed(args.seed)
     model = TrmForPuzzleSolving(config).to(accelerator.device).train()
+    if args.init_from is not None:
+        train_puzzles = start_from(model, args, train_puzzles)
     state = TrainState(model, build_average(model, args.ema_decay, args.ema_warmup), build_optimizers(model, args))
     if load_checkpoint(state, output_dir, accelerator, settings):
         accelerator.print(f"going on from step {state.step} of {args.max_steps}")
@@ -118,10 +125,11 @@ def train(
     # The optimizer of the puzzle embeddings exchanges their sparse gradients; DDP averages the dense ones.
     model._ddp_params_and_buffers_to_ignore = [PUZZLE_TABLE]  # type: ignore[assignment]
     dense = [parameter for name, parameter in model.named_parameters() if name != PUZZLE_TABLE]
-    parallel = accelerator.prepare(model)
+    parallel = model if args.freeze_network else accelerator.prepare(model)
     batches = TrainBatches(train_puzzles, args, config, accelerator)
     log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
     save = partial(save_checkpoint, state, output_dir, accelerator, settings, args.checkpoint_total_limit)
+    votes = VoteTable()
     start, seconds_before = time.perf_counter(), state.seconds
     progress = tqdm(total=args.max_steps, initial=state.step, unit="step", disable=not accelerator.is_main_process)
 
@@ -134,7 +142,8 @@ def train(
         with autocast():
             output = parallel(**batches(state.step), carry=state.carry)
         output.loss.backward()
-        gradient_norm = get_total_norm([parameter.grad for parameter in dense if parameter.grad is not None])
+        gradients = [parameter.grad for parameter in dense if parameter.grad is not None]
+        gradient_norm = get_total_norm(gradients).to(accelerator.device)
         if args.max_grad_norm is not None:
             clip_grads_with_norm_(dense, args.max_grad_norm, gradient_norm)
         for optimizer in state.optimizers:
@@ -157,7 +166,8 @@ def train(
             )
             out_of_time = exceeds(time.perf_counter() - start, args.time_limit_minutes, accelerator)
         if args.eval_steps and state.step % args.eval_steps == 0 and not is_last:
-            scores = evaluate_average(state, test_puzzles, args, accelerator, args.eval_examples)
+            votes = votes if args.accumulate_votes else VoteTable()
+            scores = evaluate_average(state, test_puzzles, args, accelerator, args.eval_examples, votes=votes)
             log.write(state.step, {"eval": scores, "eval_exact_accuracy": scores["exact_accuracy"]})
             progress.write(
                 f"step {state.step}: {scores['exact_accuracy']:.1%} of {scores['num_examples']} test puzzles exact, "
@@ -196,9 +206,13 @@ def evaluate_average(
     args: TrainArguments,
     accelerator: Accelerator,
     max_examples: int | None = None,
+    **arc_arguments: Any,
 ) -> dict:
-    """Scores of the averaged weights on the first `max_examples` puzzles; see [`evaluate`]."""
-    return evaluate(
+    """Scores of the averaged weights on the first `max_examples` puzzles; see [`evaluate`] and [`evaluate_arc`]."""
+    run: Callable[..., dict] = evaluate
+    if puzzles.augmented_tasks:
+        run = partial(evaluate_arc, num_votes=args.num_votes, **arc_arguments)
+    return run(
         state.average.module,
         puzzles.first(max_examples),
         batch_size=args.eval_batch_size,
