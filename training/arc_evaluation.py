@@ -23,7 +23,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from datasets_scripts.arc_agi import to_grid
+from datasets_scripts.arc_agi import NUM_COLOURS, to_grid
 from datasets_scripts.arc_augmentation import (
     augment,
     canvas_size,
@@ -101,7 +101,8 @@ def crop(answers: Tensor) -> Tensor:
     Returns:
         int64 [batch, 2]; zeros where that corner holds no colour.
     """
-    is_colour = (answers >= FIRST_COLOUR_TOKEN).view(-1, CANVAS_SIZE, CANVAS_SIZE)
+    is_colour = (answers >= FIRST_COLOUR_TOKEN) & (answers < FIRST_COLOUR_TOKEN + NUM_COLOURS)
+    is_colour = is_colour.view(-1, CANVAS_SIZE, CANVAS_SIZE)
     width = is_colour.long().cumprod(2).sum(2).cummin(1).values  # [batch, 30], of the rectangle down to each row
     area = width * torch.arange(1, CANVAS_SIZE + 1, device=answers.device)
     best = area.argmax(1, keepdim=True)
@@ -133,12 +134,14 @@ def pass_at(
     return {f"pass@{k}": total / len(tasks) for k, total in totals.items()}
 
 
-def attempts(votes: VoteTable, tasks: dict[str, list[int]]) -> dict[str, list[dict[str, list[list[int]]]]]:
-    """A Kaggle submission: two attempts at every test pair; `tasks` are the test pairs of each."""
+def attempts(
+    votes: VoteTable, tasks: dict[str, list[int]], count: int = NUM_ATTEMPTS
+) -> dict[str, list[dict[str, list[list[int]]]]]:
+    """A Kaggle submission: `count` attempts at every test pair; `tasks` are the test pairs of each."""
 
     def of_pair(pair: int) -> dict[str, list[list[int]]]:
-        grids = [as_lists(grid) or NO_PREDICTION for grid in votes.ranked(pair)[:NUM_ATTEMPTS]] or [NO_PREDICTION]
-        return {f"attempt_{n + 1}": grids[min(n, len(grids) - 1)] for n in range(NUM_ATTEMPTS)}
+        grids = [as_lists(grid) or NO_PREDICTION for grid in votes.ranked(pair)[:count]] or [NO_PREDICTION]
+        return {f"attempt_{n + 1}": grids[min(n, len(grids) - 1)] for n in range(count)}
 
     return {name: [of_pair(pair) for pair in pairs] for name, pairs in tasks.items()}
 
