@@ -63,9 +63,9 @@ def test_a_random_order_is_an_order(size, seed):
 
 
 def test_random_orders_are_random():
-    first = torch.cat([random_order(seed, 72, torch.arange(1), purpose="test") for seed in range(7200)])
+    first = torch.cat([random_order(seed, 72, torch.arange(1), purpose="test") for seed in range(1440)])
     counts = first.bincount(minlength=72).double()
-    assert abs(float(((counts - 100) ** 2 / 100).sum()) - 71) < 5 * (2 * 71) ** 0.5
+    assert abs(float(((counts - 20) ** 2 / 20).sum()) - 71) < 5 * (2 * 71) ** 0.5
 
 
 # Identifiers
@@ -213,7 +213,7 @@ def test_one_example_of_each_puzzle_stays_and_the_others_move_about(puzzles):
     num_rows = len(puzzles)
     source = examples(puzzles, num_rows)
     stays, corners = [], []
-    for epoch in range(3):
+    for epoch in range(2):
         batch = source.batch(epoch, slice(0, num_rows))
         both = torch.maximum(batch["input_ids"], batch["labels"]).view(-1, 30, 30) >= 2
         top, left = both.any(2).int().argmax(1), both.any(1).int().argmax(1)
@@ -228,8 +228,7 @@ def test_one_example_of_each_puzzle_stays_and_the_others_move_about(puzzles):
 
 def test_augmentations_are_drawn_evenly(puzzles):
     few = puzzles.first(1)
-    source = examples(few, len(few))
-    ids = torch.cat([source.batch(epoch, slice(0, 1))["puzzle_ids"] for epoch in range(5050)])
+    ids = examples(few, 5050 * len(few)).batch(0, slice(0, 5050 * len(few)))["puzzle_ids"][:: len(few)]
     counts = (ids - 1).bincount(minlength=101).double()
     assert abs(float(((counts - 50) ** 2 / 50).sum()) - 100) < 5 * (2 * 100) ** 0.5
 
