@@ -1,6 +1,7 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Scores a model:  python eval.py --model runs/sudoku_easy --task sudoku --split test --output results.json"""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -32,12 +33,14 @@ def main(command_line: list[str]) -> None:
         )
         model = AutoModel.from_pretrained(args.model, dtype=getattr(torch, args.dtype))
     accelerator = Accelerator(mixed_precision="no")
-    run, show = evaluate, report
+    run: Callable[..., dict] = evaluate
+    show = report
     if puzzles.augmented_tasks:
         check_same_puzzles(args.model, model.config.num_puzzles, puzzles.augmented_tasks)
-        files = {"submission": args.submission, "resume_dir": args.output and f"{args.output}.votes"}
-        paths = {name: Path(path) for name, path in files.items() if path}
-        run, show = partial(evaluate_arc, num_votes=args.num_votes, **paths), report_arc
+        submission = Path(args.submission)
+        resume_dir = submission.with_name(submission.name + ".votes")
+        run = partial(evaluate_arc, num_votes=args.num_votes, submission=submission, resume_dir=resume_dir)
+        show = report_arc
     with user_errors(ValueError):
         scores = run(
             model.to(accelerator.device),

@@ -5,6 +5,7 @@ The same command again goes on from the last checkpoint. The result is a folder 
 """
 
 from pathlib import Path
+from typing import Any
 
 from transformers.utils import logging
 
@@ -54,8 +55,10 @@ def main(command_line: list[str]) -> None:
             f"trained {parameters:,} parameters in {state.seconds:.0f} s; evaluating the averaged weights"
         )
         output_dir, tasks = Path(args.output_dir), splits["test"].augmented_tasks
-        files = {"submission": output_dir / "submission.json", "resume_dir": output_dir / "checkpoints" / "votes"}
-        scores = evaluate_average(state, splits["test"], args, accelerator, **(files if tasks else {}))
+        files: dict[str, Any] = {}
+        if tasks:
+            files = {"submission": output_dir / "submission.json", "resume_dir": output_dir / "checkpoints" / "votes"}
+        scores = evaluate_average(state, splits["test"], args, accelerator, **files)
         results = {
             "model": args.output_dir,
             "task": args.task,

@@ -1,9 +1,9 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""What the data of ARC-AGI-1 with 1,000 augmentations costs on one core, as JSON beside the official builder's figures.
+"""What ARC-AGI-1 with 1,000 augmentations costs on one core, as JSON beside the official builder's figures.
 
-Everything starts from nothing: the data are built in a cache of their own. `peak_mib` is the most memory that the process
-ever held, with the libraries, which `libraries_mib` of it are. The official figures for 1,000 augmentations are
-extrapolated from a measurement at 100 (30 s, 1.7 GiB of memory, 0.76 GiB on disk).
+Everything starts from nothing: the data are built in a cache of their own. `peak_mib` is the most memory that the
+process ever held, with the libraries, which `libraries_mib` of it are. The official figures for 1,000 augmentations
+are extrapolated from a measurement at 100 (30 s, 1.7 GiB of memory, 0.76 GiB on disk).
 
     python -m benchmarks.data
 """

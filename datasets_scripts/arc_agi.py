@@ -1,19 +1,19 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """ARC-AGI and ConceptARC as a `datasets` builder: tasks in the layout of the Kaggle competitions.
 
-Rows hold un-augmented pairs of grids on a 30x30 canvas as tokens: 0 = pad, 1 = end of grid (the cells just below and just
-right of it), colour `c` = `c + 2`, as the official builder writes them; see `arc_augmentation` for what happens to them
-in training. Padding in `labels` is -100, as it does not count in the loss.
+Rows hold un-augmented pairs of grids on a 30x30 canvas as tokens: 0 = pad, 1 = end of grid (the cells just below and
+just right of it), colour `c` = `c + 2`, as the official builder writes them; see `arc_augmentation` for what happens
+to them in training. Padding in `labels` is -100, as it does not count in the loss.
 
-| config      | tasks                                           | tested on                                                |
-|-------------|-------------------------------------------------|----------------------------------------------------------|
-| `arc-agi-1` | training, evaluation, concept                   | evaluation                                               |
-| `arc-agi-2` | training2, evaluation2, concept                 | evaluation2                                              |
-| `kaggle`    | every `*_challenges.json[.gz]` in a `data_dir`  | `test` if there, else `evaluation2`, `evaluation` or the only one |
+| config      | tasks                                          | tested on                                          |
+|-------------|------------------------------------------------|----------------------------------------------------|
+| `arc-agi-1` | training, evaluation, concept                  | evaluation                                         |
+| `arc-agi-2` | training2, evaluation2, concept                | evaluation2                                        |
+| `kaggle`    | every `*_challenges.json[.gz]` in a `data_dir` | test, evaluation2, evaluation (the first there is) |
 
 The training split holds the demonstration pairs of all tasks (also of those tested: the paper learns an embedding of
-each) and the test pairs of the others. Where the official builder shuffles tasks by a global random state, ours keeps the
-order of the files, so identifiers do not depend on the hash seed of the process.
+each) and the test pairs of the others. Where the official builder shuffles tasks by a global random state, ours keeps
+the order of the files, so identifiers do not depend on the hash seed of the process.
 """
 
 import gzip
@@ -196,8 +196,8 @@ class ArcAgi(datasets.ArrowBasedBuilder):
     """ARC pairs: `input_ids`, `labels` (int8 tokens, row by row), `task`, `pair` (its number), `source` (its subset).
 
     Args:
-        data_dir: folder of `*_SUBSET_challenges.json[.gz]` and, where known, `*_SUBSET_solutions.json[.gz]`; by default
-            the bundled one.
+        data_dir: folder of `*_SUBSET_challenges.json[.gz]` and, where known, `*_SUBSET_solutions.json[.gz]`; by
+            default the bundled one.
         other arguments: those of `datasets.DatasetBuilder` (`config_name`, `cache_dir`, ...).
 
     Raises:
@@ -277,27 +277,26 @@ class ArcAgi(datasets.ArrowBasedBuilder):
     ) -> Iterator[tuple[tuple[int, int], pa.Table]]:
         subsets = {subset: read_tasks(*paths) for subset, paths in files.items()}
         drop_repeated(subsets, tested, {subset: challenges for subset, (challenges, _) in files.items()})
-        rows: list[tuple[Pair, str, int, str]] = []
-        for subset, tasks in subsets.items():
+        for number, (subset, tasks) in enumerate(subsets.items()):
+            rows: list[tuple[Pair, str, int]] = []
             for name, task in tasks.items():
-                if split == "test":
-                    pairs = task.test if subset == tested else []
-                else:
-                    pairs = (
-                        task.train
-                        if subset == tested
-                        else [*task.train, *(p for p in task.test if p.output is not None)]
-                    )
-                rows += [(pair, name, number, subset) for number, pair in enumerate(pairs)]
-        pairs, names, numbers, sources = zip(*rows, strict=True)
-        columns = {
-            "input_ids": _token_lists(to_canvas(pair.input) for pair in pairs),
-            "labels": _token_lists(to_labels(pair.output) for pair in pairs),
-            "task": pa.array(names),
-            "pair": pa.array(numbers, pa.int32()),
-            "source": pa.array(sources),
-        }
-        yield (0, 0), pa.table(columns)
+                asked = task.test if subset == tested else []
+                learned = task.train + [pair for pair in task.test if not asked and pair.output is not None]
+                rows += [(pair, name, place) for place, pair in enumerate(asked if split == "test" else learned)]
+            if rows:
+                yield (0, number), _table(rows, subset)
+
+
+def _table(rows: list[tuple[Pair, str, int]], source: str) -> pa.Table:
+    pairs, names, places = zip(*rows, strict=True)
+    columns = {
+        "input_ids": _token_lists(to_canvas(pair.input) for pair in pairs),
+        "labels": _token_lists(to_labels(pair.output) for pair in pairs),
+        "task": pa.array(names),
+        "pair": pa.array(places, pa.int32()),
+        "source": pa.array([source] * len(rows)),
+    }
+    return pa.table(columns)
 
 
 def drop_repeated(subsets: dict[str, dict[str, ArcTask]], tested: str, files: dict[str, Path]) -> None:

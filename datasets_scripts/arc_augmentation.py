@@ -2,19 +2,19 @@
 """The augmented puzzles of ARC tasks, made on the fly.
 
 An augmentation turns or flips the grids of a task (8 ways) and permutes its colours but black. Each is a puzzle of its
-own with its own identifier, that is, its own row of the embedding table. Which augmentation belongs to identifier `k` of
-a task is a pure function of (seed, name of the task, k); 0 is the task itself. No two identifiers of a task show the same
+own with its own identifier, that is, its own row of the embedding table. Which augmentation belongs to identifier `k`
+of a task is a pure function of (seed, task, k); 0 is the task itself. No two identifiers of a task show the same
 puzzle: a task of few colours, or with symmetries, has fewer augmentations than asked for, but all that it admits. The
 official builder draws at random, compares hashes and gives up after five times as many trials; and it writes all the
 puzzles, 7 GiB, to the disk. Hidden outputs play no part, so identifiers are the same with or without solutions.
 
-In training a puzzle's grids also move about on the canvas, but for one example of each puzzle. The official builder draws
-these moves once for all, ours anew each epoch.
+In training a puzzle's grids also move about on the canvas, but for one example of each puzzle. The official builder
+draws these moves once for all, ours anew each epoch.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -31,13 +31,12 @@ from modeling_trm.symmetries_trm import (
     FLIPS_COLUMNS,
     FLIPS_ROWS,
     TRANSPOSES,
-    Symmetry,
     arc_symmetry,
     is_one_of,
 )
 
 NUM_DIHEDRAL = 8
-ROWS_AT_ONCE = 256  # index tables of more rows do not stay in the cache of a CPU
+ROWS_AT_ONCE = 128  # index tables of more rows do not stay in the cache of a CPU
 FIRST_ID = 1  # 0 is nobody's, as in the official code
 
 
@@ -123,7 +122,7 @@ def augmentations(pairs: Sequence[Pair], name: str, count: int, seed: int) -> tu
 
 
 def _colour_permutations(codes: Tensor, used: list[int], unused: list[int]) -> Tensor:
-    """Permutations [n, 10] by number: the digits of a code, to the bases 9, 8, 7, ..., choose what each of `used` becomes.
+    """Permutations [n, 10] by number: the digits of a code, to the bases 9, 8, 7, ..., choose images of `used`.
 
     The colours in `unused` become what remains, in order, and black stays black.
     """
@@ -201,8 +200,8 @@ class AugmentedTasks:
         return [self.names[task] for task in torch.searchsorted(self.first_ids, puzzle_ids).tolist()]
 
     def to(self, device: torch.device | str) -> "AugmentedTasks":
-        tables = (table.to(device) for table in (self.first_ids, self.dihedral, self.colours))
-        return AugmentedTasks(self.names, *tables, self.num_augmentations, self.seed)
+        first_ids, dihedral, colours = (table.to(device) for table in (self.first_ids, self.dihedral, self.colours))
+        return replace(self, first_ids=first_ids, dihedral=dihedral, colours=colours)
 
     def of(self, puzzle_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Dihedral, int64 [batch], and colour permutation, int64 [batch, 10], of identifiers [batch]."""
@@ -306,7 +305,7 @@ def augment(grids: Tensor, size: Tensor, dihedral: Tensor, colours: Tensor, corn
 
 
 def mark_ends(canvases: Tensor, size: Tensor, corner: Tensor) -> Tensor:
-    """Puts the end tokens below and right of grids of `size` [..., 2] whose top left corner is at `corner` [..., 2]."""
+    """Puts end tokens below and right of grids of `size` [..., 2] whose top left corner is at `corner` [..., 2]."""
     line = torch.arange(CANVAS_SIZE, device=canvases.device)
     offset = line - corner.unsqueeze(-1)  # [..., 2, 30]
     inside = (offset >= 0) & (offset < size.unsqueeze(-1))

@@ -68,8 +68,8 @@ class Puzzles:
         source: where each puzzle comes from.
         config: name of the dataset's config.
         format: what the puzzles look like.
-        augmented_tasks: the identifiers of a task whose augmented puzzles each have one; `puzzle_ids` are then those of
-            the tasks themselves.
+        augmented_tasks: the identifiers of tasks whose augmented puzzles each have one; `puzzle_ids` are then those
+            of the tasks themselves.
     """
 
     input_ids: Tensor
@@ -94,7 +94,11 @@ class Puzzles:
             _, numbers = self.puzzle_ids.unique_consecutive(return_inverse=True)
             count = int((numbers < count).sum())
         puzzle_ids = None if self.puzzle_ids is None else self.puzzle_ids[:count]
-        rows = {"input_ids": self.input_ids[:count], "labels": self.labels[:count], "source": self.source[:count]}
+        rows: dict[str, Any] = {
+            "input_ids": self.input_ids[:count],
+            "labels": self.labels[:count],
+            "source": self.source[:count],
+        }
         return replace(self, **rows, puzzle_ids=puzzle_ids)
 
 

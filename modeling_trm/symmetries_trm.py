@@ -14,8 +14,8 @@ BLANK_TOKEN = 1
 FIRST_DIGIT_TOKEN = 2
 CANVAS_SIZE = 30  # of ARC: every grid lies on a square canvas
 FIRST_COLOUR_TOKEN = 2
-# The eight symmetries of the square, in the official numbering: turns by 0, 90, 180, 270 degrees (anticlockwise), flips
-# left-right and up-down, transpose, flip about the other diagonal. Each flips rows and columns first, then transposes.
+# The eight symmetries of the square, in the official numbering: turns by 0, 90, 180, 270 degrees (anticlockwise),
+# flips left-right and up-down, transpose, flip about the other diagonal. Each flips first, then transposes.
 FLIPS_ROWS, FLIPS_COLUMNS, TRANSPOSES = (2, 3, 5, 7), (1, 2, 4, 7), (1, 3, 6, 7)
 INVERSE_DIHEDRAL = (0, 3, 2, 1, 4, 5, 6, 7)
 

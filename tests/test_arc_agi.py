@@ -53,7 +53,8 @@ def test_a_grid_comes_back_from_its_canvas_and_its_labels(grid):
 
 
 def test_an_unknown_output_has_no_label():
-    assert (to_labels(None) == -100).all() and to_grid(to_labels(None)) is None
+    assert (to_labels(None) == -100).all()
+    assert to_grid(to_labels(None)) is None
 
 
 # The data
@@ -95,7 +96,8 @@ def test_no_test_pair_is_trained_on(arc_splits):
 def test_first_puzzles_come_with_all_their_pairs(arc_splits):
     test = arc_splits["test"]
     first = test.first(100)
-    assert len(first.puzzle_ids.unique()) == 100 and len(first) == len(first.source) > 100
+    assert len(first.puzzle_ids.unique()) == 100
+    assert len(first) == len(first.source) > 100
     assert torch.equal(first.input_ids, test.input_ids[: len(first)])
     assert test.puzzle_ids[len(first)] not in first.puzzle_ids
 
@@ -140,7 +142,8 @@ def test_a_folder_in_the_layout_of_kaggle(tmp_path, subsets, tested):
         )
         for split in ("train", "test")
     }
-    assert splits["test"].source == [tested] and (splits["test"].labels == -100).all()
+    assert splits["test"].source == [tested]
+    assert (splits["test"].labels == -100).all()
     assert sorted(splits["train"].source) == sorted([*subsets, *(s for s in subsets if s != tested)])
 
 
@@ -165,12 +168,14 @@ def test_identifiers_do_not_depend_on_solutions(tmp_path):
         load_puzzles("arc-agi", data_dir=tmp_path / n, cache_dir=tmp_path / "c").augmented_tasks
         for n in ("with", "without")
     ]
-    assert torch.equal(tasks[0].colours, tasks[1].colours) and torch.equal(tasks[0].first_ids, tasks[1].first_ids)
+    assert torch.equal(tasks[0].colours, tasks[1].colours)
+    assert torch.equal(tasks[0].first_ids, tasks[1].first_ids)
 
 
 def test_vocabulary_spells_the_canvas(arc_splits):
     vocabulary = TASKS["arc-agi"].formats["arc-agi-1"].processor["vocabulary"]
-    assert [vocabulary[token] for token in (0, 1, 2, 11)] == ["<pad>", "|", "0", "9"] and len(vocabulary) == 12
+    assert [vocabulary[token] for token in (0, 1, 2, 11)] == ["<pad>", "|", "0", "9"]
+    assert len(vocabulary) == 12
 
 
 # Bad input
@@ -213,7 +218,8 @@ BAD_CHALLENGES = {
 
 def assert_one_line(error, *parts: str) -> None:
     message = str(error.value)
-    assert "\n" not in message and all(part in message for part in parts), message
+    assert "\n" not in message
+    assert all(part in message for part in parts), message
 
 
 @pytest.mark.parametrize(("contents", "fault"), BAD_CHALLENGES.values(), ids=BAD_CHALLENGES)

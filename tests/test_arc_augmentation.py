@@ -50,7 +50,8 @@ def test_symmetries_of_the_canvas_are_those_of_the_grid(height, width, seed, dat
     grids = without_ends(torch.tensor(to_canvas(grid))[None], torch.tensor(to_labels(pair.output))[None])
     draw = torch.tensor([number]), torch.tensor(colours)[None]
     moved = augment(grids, canvas_size(grids), *draw, torch.tensor([[top, left]]))
-    assert np.array_equal(moved[0, 0], to_canvas(expected, top, left)) and torch.equal(moved[0, 0], moved[0, 1])
+    assert np.array_equal(moved[0, 0], to_canvas(expected, top, left))
+    assert torch.equal(moved[0, 0], moved[0, 1])
     symmetry = arc_symmetry(*draw, torch.tensor([height]), torch.tensor([width]), top, left)
     assert torch.equal(symmetry.inverse()(symmetry(grids[:, 0])), grids[:, 0])
 
@@ -106,11 +107,15 @@ def test_every_augmentation_that_a_task_admits_comes_once(pairs, seed):
         admitted |= {appearance(pairs, dihedral, colours) for dihedral in range(8)}
     dihedral, colours = augmentations(pairs, "x", 10**6, seed)
     shown = [appearance(pairs, int(d), c.numpy()) for d, c in zip(dihedral, colours, strict=True)]
-    assert len(shown) == len(set(shown)) and set(shown) == admitted
-    assert (colours.sort(1).values == torch.arange(10)).all() and (colours[:, 0] == 0).all()
-    assert dihedral[0] == 0 and colours[0].tolist() == list(range(10))
+    assert len(shown) == len(set(shown))
+    assert set(shown) == admitted
+    assert (colours.sort(1).values == torch.arange(10)).all()
+    assert (colours[:, 0] == 0).all()
+    assert dihedral[0] == 0
+    assert colours[0].tolist() == list(range(10))
     fewer = augmentations(pairs, "x", 20, seed)
-    assert torch.equal(fewer[0], dihedral[:21]) and torch.equal(fewer[1], colours[:21])
+    assert torch.equal(fewer[0], dihedral[:21])
+    assert torch.equal(fewer[1], colours[:21])
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +127,8 @@ def test_real_tasks_have_distinct_augmentations_of_all_kinds(puzzles):
     tasks = puzzles.augmented_tasks
     assert tasks.num_puzzles == 1 + int(tasks.first_ids.diff().sum()) == 1 + len(tasks.dihedral)
     counts = tasks.first_ids.diff()
-    assert (counts <= 101).all() and (counts == 101).float().mean() > 0.95
+    assert (counts <= 101).all()
+    assert (counts == 101).float().mean() > 0.95
     share = tasks.dihedral.bincount(minlength=8) / len(tasks.dihedral)
     assert ((share - 0.125).abs() < 0.01).all()
     for name in tasks.names[:200:10]:

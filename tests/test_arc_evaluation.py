@@ -181,7 +181,8 @@ def run(model, tests, **options):
 
 def test_a_perfect_model_scores_one_and_its_submission_is_the_solution(tests, tmp_path):
     results = run(KnowsAll(tests), tests, submission=tmp_path / "submission.json")
-    assert results["num_tasks"] == 4 and results["num_predictions"] == 7 * len(tests)
+    assert results["num_tasks"] == 4
+    assert results["num_predictions"] == 7 * len(tests)
     assert all(results[f"pass@{k}"] == 1 for k in (1, 2, 5, 10, 100, 1000))
     assert results["exact_accuracy"] == results["cell_accuracy"] == results["halt_accuracy"] == 1
     submission = json.loads((tmp_path / "submission.json").read_text())
@@ -196,9 +197,12 @@ def test_a_perfect_model_scores_one_and_its_submission_is_the_solution(tests, tm
 def test_a_minority_of_errors_is_outvoted_and_a_majority_is_not(tests):
     first = tests.puzzle_ids
     few = run(KnowsAll(tests, lambda ids: torch.isin(ids, torch.cat([first, first + 1]))), tests)
-    assert few["pass@1"] == 1 and few["cell_accuracy"] < 1 and few["halt_accuracy"] == pytest.approx(5 / 7)
+    assert few["pass@1"] == 1
+    assert few["cell_accuracy"] < 1
+    assert few["halt_accuracy"] == pytest.approx(5 / 7)
     alone = run(KnowsAll(tests, lambda ids: torch.isin(ids, first)), tests, num_votes=1)
-    assert alone["pass@1"] == 0 and alone["num_predictions"] == len(tests)
+    assert alone["pass@1"] == 0
+    assert alone["num_predictions"] == len(tests)
 
 
 def test_without_solutions_there_is_a_submission_and_no_score(tests, tmp_path):
@@ -211,7 +215,8 @@ def test_without_solutions_there_is_a_submission_and_no_score(tests, tmp_path):
 
 def test_votes_are_cleared_between_evaluations_unless_they_accumulate(tests):
     bad = KnowsAll(tests, lambda ids: ids > 0)
-    assert run(bad, tests)["pass@1"] == 0 and run(KnowsAll(tests), tests)["pass@1"] == 1
+    assert run(bad, tests)["pass@1"] == 0
+    assert run(KnowsAll(tests), tests)["pass@1"] == 1
     votes = VoteTable()
     for _ in range(2):
         run(bad, tests, votes=votes)
@@ -228,13 +233,15 @@ def test_a_killed_evaluation_goes_on(tests, tmp_path, monkeypatch):
                 raise KeyboardInterrupt
             return super().solve(*args, **options)
 
+    torch.manual_seed(0)
+    killed = Killed(tests)
     with pytest.raises(KeyboardInterrupt):
-        torch.manual_seed(0)
-        run(Killed(tests), tests, resume_dir=tmp_path / "votes")
+        run(killed, tests, resume_dir=tmp_path / "votes")
     torch.manual_seed(0)  # the same weights
     model = KnowsAll(tests)
     resumed = run(model, tests, resume_dir=tmp_path / "votes", submission=tmp_path / "resumed.json")
-    assert model.calls == math.ceil(7 * len(tests) / 5) - 3 and not (tmp_path / "votes").exists()
+    assert model.calls == math.ceil(7 * len(tests) / 5) - 3
+    assert not (tmp_path / "votes").exists()
     assert (tmp_path / "whole.json").read_bytes() == (tmp_path / "resumed.json").read_bytes()
     skip = ("seconds", "puzzles_per_second")
     assert {k: v for k, v in whole.items() if k not in skip} == {k: v for k, v in resumed.items() if k not in skip}
@@ -259,4 +266,5 @@ def test_a_real_model_is_given_the_identifier_of_each_augmentation(tests):
     results = run(model, tests.first(1), num_votes=3)
     first = int(tests.puzzle_ids[0])
     assert torch.cat(seen).tolist() == [first, first + 1, first + 2]
-    assert results["num_examples"] == 1 and results["mean_steps"] == 1
+    assert results["num_examples"] == 1
+    assert results["mean_steps"] == 1

@@ -1,8 +1,8 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Scores on ARC: every augmentation of a test predicts, the predictions are turned back and vote (the official rule).
 
-Candidates rank by their number of votes, then by the mean halting probability of those votes. `pass@k` is the share of a
-task's test pairs with the right grid among the first k, averaged over tasks; Kaggle takes two attempts.
+Candidates rank by their number of votes, then by the mean halting probability of those votes. `pass@k` is the share of
+a task's test pairs with the right grid among the first k, averaged over tasks; Kaggle takes two attempts.
 """
 
 import hashlib
@@ -47,8 +47,8 @@ class VoteTable:
     """Votes for the output of each test pair: as many entries as there are different predictions.
 
     Attributes:
-        candidates: test pair -> grid -> [votes, sum of halting probabilities in `PROBABILITY_UNIT`, number of the first
-            vote]. A grid is its height, its width and its colours, a byte each.
+        candidates: test pair -> grid -> [votes, sum of halting probabilities in `PROBABILITY_UNIT`, number of the
+            first vote]. A grid is its height, its width and its colours, a byte each.
         num_votes: all votes.
     """
 
@@ -244,8 +244,8 @@ def evaluate_arc(
     }
     names = puzzles.augmented_tasks.names_of(puzzle_ids)
     by_task: dict[str, list[int]] = {}
-    for pair, name in enumerate(names):
-        by_task.setdefault(name, []).append(pair)
+    for number, name in enumerate(names):
+        by_task.setdefault(name, []).append(number)
     if has_answers:
         answers = [as_bytes(to_grid(label)) for label in puzzles.labels.numpy()]
         solved = sum(votes.ranked(pair)[:1] == [answer] for pair, answer in enumerate(answers))
@@ -263,7 +263,7 @@ def evaluate_arc(
 
 
 class ResumeFile:
-    """The state of an unfinished evaluation on this process, for the same model and settings; nothing without a folder."""
+    """The state of an unfinished evaluation on this process, for one model and its settings; idle without a folder."""
 
     def __init__(self, folder: Path | None, model: TrmForPuzzleSolving, accelerator: Accelerator, settings: list[Any]):
         self.folder, self.accelerator = folder, accelerator
@@ -306,8 +306,8 @@ def write_json(value: Any, path: Path) -> None:
 def report_arc(results: dict[str, Any]) -> str:
     """The scores as two lines for people."""
     lines = [
-        f"{results['num_predictions']:,} predictions voted on {results['num_examples']} tests of {results['num_tasks']} "
-        f"tasks, {results['mean_steps']:.1f} steps each"
+        f"{results['num_predictions']:,} predictions voted on {results['num_examples']} tests of "
+        f"{results['num_tasks']} tasks, {results['mean_steps']:.1f} steps each"
     ]
     scores = [f"{name} {value:.1%}" for name, value in results.items() if name.startswith("pass@")]
     return "\n".join([*lines, "  ".join(scores) or "the solutions are not known, so there is no score"])

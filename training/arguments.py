@@ -119,7 +119,7 @@ class EvalArguments:
     max_examples: int | None = option(None, "only the first puzzles of the split")
     num_augmentations: int = option(1000, "the most puzzles made of each ARC task: what the model was trained with")
     num_votes: int | None = option(None, "augmentations of each ARC test that vote; all when not given")
-    submission: str | None = option(None, "file for the two attempts at each ARC test, in the layout of Kaggle")
+    submission: str = option("submission.json", "file for the two attempts at each ARC test, as Kaggle wants it")
     output: str | None = option(None, "file for the result as JSON")
     batch_size: int = option(500, "puzzles per batch")
     max_steps: int | None = option(None, "the most supervision steps; the model's own when not given")

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
+from modeling_trm.modeling_trm import IGNORE_INDEX
 
 from .arc_evaluation import VoteTable, evaluate_arc
 from .arguments import TrainArguments, require
@@ -106,6 +107,10 @@ def train(
     require(
         args.batch_size % accelerator.num_processes == 0,
         f"batch_size={args.batch_size} cannot be divided among {accelerator.num_processes} processes",
+    )
+    require(
+        args.eval_steps is None or bool((test_puzzles.labels != IGNORE_INDEX).any(1).all()),
+        "eval_steps is set, but the solutions of the test puzzles are not known: leave it out",
     )
     output_dir = Path(args.output_dir)
     settings = {name: getattr(args, name) for name in FIXED}

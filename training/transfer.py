@@ -2,7 +2,8 @@
 """Starting from a trained model, and learning puzzles that are new to it (test-time training on ARC).
 
 The rows of the embedding table belong to the puzzles of one data set. `puzzles.json` beside the weights says which, so
-that another run can take over the rows of the puzzles it shares; rows of new puzzles start at the mean of the trained ones.
+that another run can take over the rows of the puzzles it shares; rows of new puzzles start at the mean of the trained
+ones.
 """
 
 import json
@@ -63,9 +64,10 @@ def start_from(model: TrmForPuzzleSolving, args: TrainArguments, puzzles: Puzzle
     table = model.model.puzzle_embeddings
     try:
         with safe_open(path, framework="pt") as file:
-            names = set(file.keys()) - {PUZZLE_TABLE}
+            in_file = set(file.keys())
+            names = in_file - {PUZZLE_TABLE}
             missing = model.load_state_dict({name: file.get_tensor(name) for name in names}, strict=False)
-            trained = file.get_tensor(PUZZLE_TABLE) if PUZZLE_TABLE in file.keys() else None
+            trained = file.get_tensor(PUZZLE_TABLE) if PUZZLE_TABLE in in_file else None
     except (SafetensorError, RuntimeError) as error:
         raise UserError(f"init_from={args.init_from}: {' '.join(str(error).split())}") from None
     unlike = [name for name in (*missing.missing_keys, *missing.unexpected_keys) if name != PUZZLE_TABLE]
@@ -126,7 +128,7 @@ def take_over_rows(
 
 
 def mean_of_trained(table: Tensor) -> Tensor:
-    """The mean of the rows [n, size] that have ever been trained: the others are exactly zero. Makes no copy of the table."""
+    """The mean of the rows [n, size] that were ever trained, which are not zero. Makes no copy of the table."""
     total, count = torch.zeros(table.shape[1], dtype=torch.float64), 0
     for rows in table.split(ROWS_AT_ONCE):
         total += rows.sum(0, dtype=torch.float64)
