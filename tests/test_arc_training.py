@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
 from training.arc_evaluation import evaluate_arc
 from training.arguments import TrainArguments, UserError
-from training.checkpoint import save_model
+from training.checkpoint import TrainState, save_model
 from training.loop import train
 from training.transfer import PUZZLE_TABLE, RECORD_NAME, check_same_puzzles, mean_of_trained, puzzle_record
 
@@ -56,10 +57,14 @@ class Run:
         output_dir.mkdir(exist_ok=True)
         (output_dir / RECORD_NAME).write_text(json.dumps(puzzle_record(tasks)))
 
-    def train(self) -> dict[str, torch.Tensor]:
+    def run(self) -> TrainState:
         processor = TrmProcessor(**self.puzzles["train"].format.processor)
         accelerator = Accelerator(cpu=True)
-        train(self.args, self.config, processor, self.puzzles["train"], self.puzzles["test"], accelerator)
+        return train(self.args, self.config, processor, *self.puzzles.values(), accelerator)
+
+    def train(self) -> dict[str, torch.Tensor]:
+        """The weights it leaves."""
+        self.run()
         return load_file(Path(self.args.output_dir) / "model.safetensors")
 
 
@@ -143,6 +148,17 @@ def test_a_table_of_other_puzzles_is_refused(trained, tmp_path):
             check_same_puzzles(folder, tasks.num_puzzles, replace(tasks, **change))
     with pytest.raises(UserError, match="was trained on other puzzles"):
         check_same_puzzles(tmp_path, 5, tasks)
+
+
+@pytest.mark.parametrize("accumulate", [True, False])
+def test_accumulated_votes_survive_a_kill(tmp_path, accumulate):
+    data = write_tasks(tmp_path / "data", "a", "b")
+    options = {"max_steps": 6, "eval_steps": 2, "save_steps": 2, "accumulate_votes": accumulate}
+    run = Run(data, tmp_path / "cache", tmp_path / "run", **options)
+    whole = run.run().votes
+    assert whole.num_votes == (2 * 2 * 6 if accumulate else 0)  # evaluations after steps 2 and 4, tests, identifiers
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000006")
+    assert run.run().votes.candidates == whole.candidates
 
 
 def test_mean_counts_trained_rows_only():

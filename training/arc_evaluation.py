@@ -74,6 +74,14 @@ class VoteTable:
             for grid, (votes, belief, order) in candidates.items():
                 yield pair, grid, votes, belief, order
 
+    def to_json(self) -> list[list[Any]]:
+        return [[pair, grid.hex(), *rest] for pair, grid, *rest in self.entries()]
+
+    def load_json(self, entries: list[list[Any]]) -> None:
+        """Adds what `to_json` gave."""
+        for pair, grid, votes, belief, order in entries:
+            self.add(pair, bytes.fromhex(grid), votes, belief, order)
+
     def ranked(self, pair: int) -> list[bytes]:
         """The grids predicted for a pair, the best first."""
 
@@ -279,15 +287,14 @@ class ResumeFile:
         record = json.loads(self.path.read_text())
         if record["key"] != self.key:
             return 0
-        for pair, grid, votes, belief, order in record["votes"]:
-            table.add(pair, bytes.fromhex(grid), votes, belief, order)
+        table.load_json(record["votes"])
         totals.copy_(torch.tensor(record["totals"]))
         return record["done"]
 
     def save(self, table: VoteTable, totals: Tensor, done: int) -> None:
         if self.path is not None:
-            votes = [(pair, grid.hex(), *rest) for pair, grid, *rest in table.entries()]
-            write_json({"key": self.key, "done": done, "totals": totals.tolist(), "votes": votes}, self.path)
+            record = {"key": self.key, "done": done, "totals": totals.tolist(), "votes": table.to_json()}
+            write_json(record, self.path)
 
     def remove(self) -> None:
         self.accelerator.wait_for_everyone()

@@ -19,7 +19,7 @@ from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
 from modeling_trm.modeling_trm import IGNORE_INDEX
 
-from .arc_evaluation import VoteTable, evaluate_arc
+from .arc_evaluation import evaluate_arc
 from .arguments import TrainArguments, require
 from .batches import TrainBatches
 from .checkpoint import TrainState, load_checkpoint, save_checkpoint, save_model
@@ -134,7 +134,6 @@ def train(
     batches = TrainBatches(train_puzzles, args, config, accelerator)
     log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
     save = partial(save_checkpoint, state, output_dir, accelerator, settings, args.checkpoint_total_limit)
-    votes = VoteTable()
     start, seconds_before = time.perf_counter(), state.seconds
     progress = tqdm(total=args.max_steps, initial=state.step, unit="step", disable=not accelerator.is_main_process)
 
@@ -171,8 +170,7 @@ def train(
             )
             out_of_time = exceeds(time.perf_counter() - start, args.time_limit_minutes, accelerator)
         if args.eval_steps and state.step % args.eval_steps == 0 and not is_last:
-            votes = votes if args.accumulate_votes else VoteTable()
-            scores = evaluate_average(state, test_puzzles, args, accelerator, args.eval_examples, votes=votes)
+            scores = evaluate_average(state, test_puzzles, args, accelerator, args.eval_examples)
             log.write(state.step, {"eval": scores, "eval_exact_accuracy": scores["exact_accuracy"]})
             progress.write(
                 f"step {state.step}: {scores['exact_accuracy']:.1%} of {scores['num_examples']} test puzzles exact, "
@@ -216,7 +214,8 @@ def evaluate_average(
     """Scores of the averaged weights on the first `max_examples` puzzles; see [`evaluate`] and [`evaluate_arc`]."""
     run: Callable[..., dict] = evaluate
     if puzzles.augmented_tasks:
-        run = partial(evaluate_arc, num_votes=args.num_votes, **arc_arguments)
+        votes = state.votes if args.accumulate_votes else None
+        run = partial(evaluate_arc, num_votes=args.num_votes, votes=votes, **arc_arguments)
     return run(
         state.average.module,
         puzzles.first(max_examples),
