@@ -1,6 +1,8 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Scores a model:  python eval.py --model runs/sudoku_easy --task sudoku --split test --output results.json"""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -8,8 +10,10 @@ from accelerate import Accelerator
 from transformers.utils import logging
 
 from datasets_scripts.tasks import load_puzzles
+from training.arc_evaluation import evaluate_arc, report_arc
 from training.arguments import EvalArguments, parse_arguments, require, run_command, user_errors
 from training.evaluation import describe_run, evaluate, load_model, report, write_results
+from training.transfer import check_same_puzzles
 
 
 def main(command_line: list[str]) -> None:
@@ -23,6 +27,7 @@ def main(command_line: list[str]) -> None:
             args.split,
             data_dir=args.data_dir,
             seed=args.data_seed,
+            num_augmentations=args.num_augmentations,
             max_examples=args.max_examples,
         )
     cells = puzzles.input_ids.shape[1]
@@ -31,7 +36,15 @@ def main(command_line: list[str]) -> None:
         f"{args.model} solves puzzles of {model.config.seq_len} cells, but those of {puzzles.config} have {cells}",
     )
     accelerator = Accelerator(mixed_precision="no")
-    scores = evaluate(
+    run: Callable[..., dict] = evaluate
+    show = report
+    if puzzles.augmented_tasks:
+        check_same_puzzles(args.model, model.config.num_puzzles, puzzles.augmented_tasks)
+        submission = Path(args.submission)
+        resume_dir = submission.with_name(submission.name + ".votes")
+        run = partial(evaluate_arc, num_votes=args.num_votes, submission=submission, resume_dir=resume_dir)
+        show = report_arc
+    scores = run(
         model.to(accelerator.device),
         puzzles,
         batch_size=args.batch_size,
@@ -51,7 +64,7 @@ def main(command_line: list[str]) -> None:
     }
     if accelerator.is_main_process and args.output:
         write_results(results, Path(args.output))
-    accelerator.print(report(results))
+    accelerator.print(show(results))
 
 
 if __name__ == "__main__":

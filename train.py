@@ -5,14 +5,17 @@ The same command again goes on from the last checkpoint. The result is a folder 
 """
 
 from pathlib import Path
+from typing import Any
 
 from transformers.utils import logging
 
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmProcessor
+from training.arc_evaluation import report_arc, write_json
 from training.arguments import TrainArguments, build_config, model_arguments, parse_arguments, run_command, user_errors
 from training.evaluation import describe_run, report, write_results
 from training.loop import build_accelerator, evaluate_average, train
+from training.transfer import RECORD_NAME, puzzle_record
 
 
 def main(command_line: list[str]) -> None:
@@ -27,9 +30,11 @@ def main(command_line: list[str]) -> None:
                 data_dir=args.data_dir,
                 seed=args.data_seed,
                 num_train_puzzles=args.num_train_puzzles,
+                num_augmentations=args.num_augmentations,
             )
             for split in ("train", "test")
         }
+        splits["test"] = splits["test"].first(args.num_test_puzzles)
     puzzle_format = splits["train"].format
     processor = TrmProcessor(**puzzle_format.processor)
     config = build_config(
@@ -37,16 +42,23 @@ def main(command_line: list[str]) -> None:
         vocab_size=len(processor.vocabulary),
         seq_len=processor.height * processor.width,
         answer_token_ids=puzzle_format.answer_tokens,
+        num_puzzles=splits["train"].num_puzzles,
     )
     accelerator = build_accelerator(args)
     accelerator.init_trackers("trm", config={**vars(args), **vars(model_args)})
+    if accelerator.is_main_process and splits["train"].augmented_tasks:
+        write_json(puzzle_record(splits["train"].augmented_tasks), Path(args.output_dir) / RECORD_NAME)
     state = train(args, config, processor, splits["train"], splits["test"], accelerator)
     if state is not None:
         parameters = state.model.num_parameters()
         accelerator.print(
             f"trained {parameters:,} parameters in {state.seconds:.0f} s; evaluating the averaged weights"
         )
-        scores = evaluate_average(state, splits["test"], args, accelerator)
+        output_dir, tasks = Path(args.output_dir), splits["test"].augmented_tasks
+        files: dict[str, Any] = {}
+        if tasks:
+            files = {"submission": output_dir / "submission.json", "resume_dir": output_dir / "checkpoints" / "votes"}
+        scores = evaluate_average(state, splits["test"], args, accelerator, **files)
         results = {
             "model": args.output_dir,
             "task": args.task,
@@ -61,8 +73,8 @@ def main(command_line: list[str]) -> None:
             **describe_run(accelerator.device),
         }
         if accelerator.is_main_process:
-            write_results(results, Path(args.output_dir) / "results.json")
-        accelerator.print(f"{report(results)}\n\nthe model is in {args.output_dir}")
+            write_results(results, output_dir / "results.json")
+        accelerator.print(f"{(report_arc if tasks else report)(results)}\n\nthe model is in {args.output_dir}")
     accelerator.end_training()
 
 

@@ -14,10 +14,14 @@ from datasets_scripts.augmentation import random_bits
 
 
 @lru_cache(maxsize=2)
-def _permutation(num_examples: int, seed: int, epoch: int) -> Tensor:
+def _permutation(num_examples: int, seed: int, epoch: int, groups: tuple[int, ...] | None = None) -> Tensor:
     """The order of one epoch, int64 [num_examples]."""
     keys = random_bits(seed, epoch, torch.arange(num_examples), 1, purpose="order")
-    return keys.squeeze(1).argsort(stable=True)
+    order = keys.squeeze(1).argsort(stable=True)
+    if groups is None:
+        return order
+    group_keys = random_bits(seed, epoch, torch.tensor(groups), 1, purpose="order of groups").squeeze(1)
+    return order[group_keys[order].argsort(stable=True)]
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,10 @@ class ExampleSampler:
     Batch `t` holds the positions `t * batch_size .. (t + 1) * batch_size - 1` of the stream, so no example is dropped
     at the end of an epoch: a batch may straddle two (or more, if it is larger than the data).
 
+    With `groups`, the group of each example, the groups come in random order and the examples of one, in random order,
+    one after the other. The official sampler does the same, but cuts the last group of a batch off where ours goes on
+    in the next batch.
+
     Raises:
         ValueError: if there are no examples or the batch is empty.
     """
@@ -34,6 +42,7 @@ class ExampleSampler:
     num_examples: int
     batch_size: int
     seed: int = 0
+    groups: tuple[int, ...] | None = None
 
     def __post_init__(self):
         if self.num_examples < 1 or self.batch_size < 1:
@@ -49,4 +58,5 @@ class ExampleSampler:
     def _slice(self, epoch: int, start: int, stop: int) -> Tensor:
         """The examples of `epoch` between the stream positions `start` and `stop`."""
         offset = epoch * self.num_examples
-        return _permutation(self.num_examples, self.seed, epoch)[max(0, start - offset) : stop - offset]
+        order = _permutation(self.num_examples, self.seed, epoch, self.groups)
+        return order[max(0, start - offset) : stop - offset]

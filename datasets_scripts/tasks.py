@@ -12,7 +12,8 @@ import datasets
 import torch
 from torch import Tensor
 
-from datasets_scripts import sudoku
+from datasets_scripts import arc_agi, sudoku
+from datasets_scripts.arc_augmentation import AugmentedTasks, tasks_of
 from datasets_scripts.augmentation import random_sudoku_symmetry
 from modeling_trm.symmetries_trm import Symmetry
 
@@ -40,7 +41,8 @@ class Task:
         builder: makes the data; its `BUILDER_CONFIGS` are the keys of `formats`.
         default_config: the config for a person who names none.
         data_dir_config: the config that reads the person's own files.
-        checker: (input_ids, answers) [batch, seq] -> bool [batch], whether each answer solves its puzzle.
+        checker: (input_ids, answers) [batch, seq] -> bool [batch], whether each answer solves its puzzle; None if only
+            the label can tell.
         formats: what the puzzles of each config look like.
     """
 
@@ -48,7 +50,7 @@ class Task:
     builder: type[datasets.DatasetBuilder]
     default_config: str
     data_dir_config: str
-    checker: Callable[[Tensor, Tensor], Tensor]
+    checker: Callable[[Tensor, Tensor], Tensor] | None
     formats: dict[str, PuzzleFormat]
 
     def random_symmetry(self, config_name: str) -> Callable[..., Symmetry] | None:
@@ -66,6 +68,8 @@ class Puzzles:
         source: where each puzzle comes from.
         config: name of the dataset's config.
         format: what the puzzles look like.
+        augmented_tasks: the identifiers of tasks whose augmented puzzles each have one; `puzzle_ids` are then those
+            of the tasks themselves.
     """
 
     input_ids: Tensor
@@ -74,12 +78,21 @@ class Puzzles:
     source: list[str]
     config: str
     format: PuzzleFormat
+    augmented_tasks: AugmentedTasks | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
 
+    @property
+    def num_puzzles(self) -> int:
+        """Rows that the embedding table needs."""
+        return self.augmented_tasks.num_puzzles if self.augmented_tasks else 1
+
     def first(self, count: int | None) -> "Puzzles":
-        """The first `count` puzzles, all for None."""
+        """The first `count` puzzles, with all test pairs of each where there are several; all for None."""
+        if self.augmented_tasks and count is not None:
+            _, numbers = self.puzzle_ids.unique_consecutive(return_inverse=True)
+            count = int((numbers < count).sum())
         return replace(
             self,
             input_ids=self.input_ids[:count],
@@ -106,6 +119,15 @@ def _sudoku_format(num_cells: int) -> PuzzleFormat:
     )
 
 
+_ARC_FORMAT = PuzzleFormat(
+    processor={
+        "vocabulary": ["<pad>", "|", *(str(colour) for colour in range(arc_agi.NUM_COLOURS))],
+        "height": arc_agi.CANVAS_SIZE,
+        "width": arc_agi.CANVAS_SIZE,
+    },
+    answer_tokens=list(range(arc_agi.END_TOKEN, arc_agi.FIRST_COLOUR_TOKEN + arc_agi.NUM_COLOURS)),
+)
+
 TASKS: dict[str, Task] = {
     "sudoku": Task(
         name="sudoku",
@@ -114,7 +136,15 @@ TASKS: dict[str, Task] = {
         data_dir_config="extreme",
         checker=sudoku.is_solved,
         formats={config.name: _sudoku_format(config.num_cells) for config in sudoku.Sudoku.BUILDER_CONFIGS},
-    )
+    ),
+    "arc-agi": Task(
+        name="arc-agi",
+        builder=arc_agi.ArcAgi,
+        default_config="arc-agi-1",
+        data_dir_config="kaggle",
+        checker=None,
+        formats=dict.fromkeys((config.name for config in arc_agi.ArcAgi.BUILDER_CONFIGS), _ARC_FORMAT),
+    ),
 }
 
 
@@ -138,6 +168,7 @@ def load_puzzles(
     data_dir: str | Path | None = None,
     seed: int = 0,
     num_train_puzzles: int | None = 1000,
+    num_augmentations: int = 1000,
     max_examples: int | None = None,
     cache_dir: str | Path | None = None,
 ) -> Puzzles:
@@ -146,7 +177,8 @@ def load_puzzles(
     Args:
         task, config, split: names; without a config the task's default, or with a `data_dir` the one that reads it.
         seed: of the choice of training puzzles, and of whatever the builder makes at random.
-        num_train_puzzles: how many puzzles the training split keeps; None keeps all.
+        num_train_puzzles: how many puzzles the training split keeps; None keeps all. ARC always keeps all.
+        num_augmentations: the most puzzles that are made of each one and have an identifier of their own (ARC only).
         max_examples: only the first so many rows.
         cache_dir: where `datasets` keeps what it builds.
 
@@ -156,20 +188,31 @@ def load_puzzles(
     """
     entry = TASKS[nearest(task, TASKS, "task")]
     config = config or (entry.data_dir_config if data_dir else entry.default_config)
+    options = {"seed": seed, "num_train_puzzles": num_train_puzzles}
+    known = entry.builder.BUILDER_CONFIG_CLASS.__dataclass_fields__
     builder = entry.builder(
         cache_dir=cache_dir,
         config_name=nearest(config, entry.formats, f"config of {task}"),
         data_dir=data_dir,
-        seed=seed,
-        num_train_puzzles=num_train_puzzles,
+        **{name: value for name, value in options.items() if name in known},
     )
     builder.download_and_prepare()
     table = builder.as_dataset(nearest(split, builder.info.splits, "split")).data
     input_ids, labels = (torch.from_numpy(sudoku.token_grids(table.column(name))) for name in ("input_ids", "labels"))
-    puzzle_ids = None
+    puzzle_ids = augmented_tasks = None
     if "puzzle_ids" in table.column_names:
         puzzle_ids = torch.tensor(table.column("puzzle_ids").to_numpy())
+    if entry.builder is arc_agi.ArcAgi:
+        pairs = tasks_of(*(builder.as_dataset(name).data for name in ("train", "test")))
+        augmented_tasks = AugmentedTasks.build(pairs, num_augmentations, seed)
+        puzzle_ids = augmented_tasks.ids_of(table.column("task").to_pylist())
     puzzles = Puzzles(
-        input_ids, labels, puzzle_ids, table.column("source").to_pylist(), config=config, format=entry.formats[config]
+        input_ids,
+        labels,
+        puzzle_ids,
+        table.column("source").to_pylist(),
+        config=config,
+        format=entry.formats[config],
+        augmented_tasks=augmented_tasks,
     )
     return puzzles.first(max_examples)

@@ -12,6 +12,12 @@ from torch import Tensor
 
 BLANK_TOKEN = 1
 FIRST_DIGIT_TOKEN = 2
+CANVAS_SIZE = 30  # of ARC: every grid lies on a square canvas
+FIRST_COLOUR_TOKEN = 2
+# The eight symmetries of the square, in the official numbering: turns by 0, 90, 180, 270 degrees (anticlockwise),
+# flips left-right and up-down, transpose, flip about the other diagonal. Each flips first, then transposes.
+FLIPS_ROWS, FLIPS_COLUMNS, TRANSPOSES = (2, 3, 5, 7), (1, 2, 4, 7), (1, 3, 6, 7)
+INVERSE_DIHEDRAL = (0, 3, 2, 1, 4, 5, 6, 7)
 
 
 @dataclass(frozen=True)
@@ -70,3 +76,37 @@ def sudoku_symmetry(
     rows, columns = row_permutation.long()[:, :, None], column_permutation.long()[:, None, :]
     cell_index = (rows * row_stride + columns * column_stride).flatten(1)  # [batch, n * n]
     return Symmetry(token_map, cell_index)
+
+
+def is_one_of(values: Tensor, members: tuple[int, ...]) -> Tensor:
+    """Whether each value is one of `members`, bool, of the same shape."""
+    return (values[..., None] == torch.tensor(members, device=values.device)).any(-1)
+
+
+def arc_symmetry(
+    dihedral: Tensor, colours: Tensor, height: Tensor, width: Tensor, top: Tensor | int = 0, left: Tensor | int = 0
+) -> Symmetry:
+    """Turns a grid that lies in the top left corner of the ARC canvas, renames its colours, and moves it.
+
+    The rest of the canvas moves along cyclically, so that the map is invertible.
+
+    Args:
+        dihedral: int64 [batch], 0 to 7, see `TRANSPOSES`.
+        colours: integers [batch, 10], colour `c` becomes `colours[b, c]`.
+        height, width: int64 [batch], the size of the grid before.
+        top, left: int64 [batch] or integers, where the grid's corner is afterwards.
+    """
+    batch_size, device = len(dihedral), dihedral.device
+    fixed = torch.arange(FIRST_COLOUR_TOKEN, device=device).expand(batch_size, -1)
+    token_map = torch.cat([fixed, colours.long() + FIRST_COLOUR_TOKEN], dim=1)  # [batch, 12]
+
+    flips_rows, flips_columns, transposes = (
+        is_one_of(dihedral, members)[:, None] for members in (FLIPS_ROWS, FLIPS_COLUMNS, TRANSPOSES)
+    )
+    line, height, width = torch.arange(CANVAS_SIZE, device=device), height[:, None], width[:, None]
+    down, right = (line - torch.as_tensor(start, device=device).reshape(-1, 1) for start in (top, left))
+    row, column = torch.where(transposes, right, down), torch.where(transposes, down, right)  # [batch, 30], before
+    row = torch.where(flips_rows, height - 1 - row, row) % CANVAS_SIZE * CANVAS_SIZE
+    column = torch.where(flips_columns, width - 1 - column, column) % CANVAS_SIZE
+    by_row, by_column = torch.where(transposes, column, row), torch.where(transposes, row, column)
+    return Symmetry(token_map, (by_row[:, :, None] + by_column[:, None, :]).flatten(1))

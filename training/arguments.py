@@ -32,10 +32,13 @@ class TrainArguments:
     dataset_config: str = option("hard-sample", "configuration of the task's dataset")
     data_dir: str | None = option(None, "folder with the task's files, instead of the Hub's")
     num_train_puzzles: int | None = option(1000, "random subset of the training puzzles, for datasets that are larger")
+    num_augmentations: int = option(1000, "the most puzzles made of each ARC task, each with its own embedding")
     data_seed: int = option(0, "seed of the choice of training puzzles and of puzzles that are generated")
     augment: bool = option(True, "draw a random symmetry of every puzzle each time it is seen")
     output_dir: str = option("runs/trm", "folder of the model, its checkpoints and its log")
     seed: int = option(0, "seed of initialisation, order, augmentation and exploration")
+    init_from: str | None = option(None, "folder of a trained model to start from")
+    freeze_network: bool = option(False, "learn only the embeddings of puzzles that --init_from has not seen")
 
     max_steps: int = option(1000, "supervision steps, each with one optimizer step")
     batch_size: int = option(768, "puzzles per step, over all processes")
@@ -65,6 +68,9 @@ class TrainArguments:
     eval_steps: int | None = option(None, "evaluate every so many steps (and at the end)")
     eval_examples: int | None = option(None, "test puzzles of those evaluations; the last one uses all")
     eval_batch_size: int = option(500, "puzzles per batch in evaluation, per process")
+    num_test_puzzles: int | None = option(None, "only the first puzzles of the test split, in all evaluations")
+    num_votes: int | None = option(None, "augmentations of each ARC test that vote; all when not given")
+    accumulate_votes: bool = option(False, "ARC votes of earlier evaluations count in later ones (official code)")
     save_steps: int = option(1000, "write a checkpoint every so many steps (and at the end)")
     checkpoint_total_limit: int = option(2, "checkpoints kept")
     log_steps: int = option(50, "steps per line of train_log.jsonl")
@@ -81,13 +87,24 @@ class TrainArguments:
             "log_steps",
         ):
             require(getattr(self, name) >= 1, f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("eval_steps", "eval_examples", "num_train_puzzles"):
+        for name in ("eval_steps", "eval_examples", "num_train_puzzles", "num_test_puzzles", "num_votes"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name}={value} must be at least 1")
         for name in ("ema_decay", "min_learning_rate_ratio"):
             require(0 <= getattr(self, name) <= 1, f"{name}={getattr(self, name)} must be between 0 and 1")
-        for name in ("learning_rate", "muon_learning_rate", "weight_decay", "muon_weight_decay", "warmup_steps"):
+        for name in (
+            "learning_rate",
+            "muon_learning_rate",
+            "weight_decay",
+            "muon_weight_decay",
+            "warmup_steps",
+            "num_augmentations",
+        ):
             require(getattr(self, name) >= 0, f"{name}={getattr(self, name)} must not be negative")
+        require(
+            not self.freeze_network or self.init_from is not None,
+            "freeze_network=true needs --init_from, the folder of a trained model",
+        )
 
 
 @dataclass
@@ -100,6 +117,9 @@ class EvalArguments:
     data_dir: str | None = option(None, "folder with the task's files")
     split: str = option("test", "split of the dataset")
     max_examples: int | None = option(None, "only the first puzzles of the split")
+    num_augmentations: int = option(1000, "the most puzzles made of each ARC task: what the model was trained with")
+    num_votes: int | None = option(None, "augmentations of each ARC test that vote; all when not given")
+    submission: str = option("submission.json", "file for the two attempts at each ARC test, as Kaggle wants it")
     output: str | None = option(None, "file for the result as JSON")
     batch_size: int = option(500, "puzzles per batch")
     max_steps: int | None = option(None, "the most supervision steps; the model's own when not given")
@@ -111,11 +131,11 @@ class EvalArguments:
     data_seed: int = option(0, "seed of puzzles that are generated")
 
     def __post_init__(self) -> None:
-        require(self.batch_size >= 1, f"batch_size={self.batch_size} must be at least 1")
-        for name in ("max_examples", "max_steps", "num_rollouts"):
+        for name in ("batch_size", "max_examples", "max_steps", "num_rollouts", "num_votes"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name}={value} must be at least 1")
-        require(self.noise_std >= 0, f"noise_std={self.noise_std} must not be negative")
+        for name in ("num_augmentations", "noise_std"):
+            require(getattr(self, name) >= 0, f"{name}={getattr(self, name)} must not be negative")
 
 
 def require(condition: bool, message: str) -> None:

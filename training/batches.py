@@ -2,17 +2,43 @@
 """The batches of a run: nothing is stored or remembered, batch t follows from the seed and t."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from datasets_scripts.arc_augmentation import ArcExamples
 from datasets_scripts.augmentation import random_integers
 from datasets_scripts.sampling import ExampleSampler
 from datasets_scripts.tasks import TASKS, Puzzles
 from modeling_trm import TrmConfig
 
 from .arguments import TrainArguments
+
+
+class SingleExamples:
+    """Puzzles of one example each: every epoch visits all of them, each under a new random symmetry."""
+
+    def __init__(self, puzzles: Puzzles, args: TrainArguments, device: torch.device):
+        self.sampler, self.seed, self.device = (
+            ExampleSampler(len(puzzles), args.batch_size, args.seed),
+            args.seed,
+            device,
+        )
+        self.columns = {"input_ids": puzzles.input_ids.to(device), "labels": puzzles.labels.to(device)}
+        if puzzles.puzzle_ids is not None:
+            self.columns["puzzle_ids"] = puzzles.puzzle_ids.to(device)
+        self.random_symmetry = TASKS[args.task].random_symmetry(args.dataset_config) if args.augment else None
+
+    def batch(self, step: int, slots: slice) -> dict[str, Tensor]:
+        """The rows of batch `step`, by column."""
+        epoch, index = (part[slots] for part in self.sampler.batch(step, self.device))
+        batch = {name: column[index] for name, column in self.columns.items()}
+        if self.random_symmetry is not None:
+            symmetry = self.random_symmetry(self.seed, epoch, index)
+            batch |= {name: symmetry(batch[name]) for name in ("input_ids", "labels")}
+        return batch
 
 
 @dataclass
@@ -29,23 +55,20 @@ class TrainBatches:
     accelerator: Accelerator
 
     def __post_init__(self) -> None:
-        device, puzzle_ids = self.accelerator.device, self.puzzles.puzzle_ids
-        self.sampler = ExampleSampler(len(self.puzzles), self.args.batch_size, self.args.seed)
-        self.columns = {"input_ids": self.puzzles.input_ids.to(device), "labels": self.puzzles.labels.to(device)}
-        if puzzle_ids is not None:
-            self.columns["puzzle_ids"] = puzzle_ids.to(device)
-        task = TASKS[self.args.task]
-        self.random_symmetry = task.random_symmetry(self.args.dataset_config) if self.args.augment else None
+        puzzles, args, device = self.puzzles, self.args, self.accelerator.device
+        self.examples: SingleExamples | ArcExamples
+        if puzzles.augmented_tasks is None:
+            self.examples = SingleExamples(puzzles, args, device)
+        else:
+            rows = (puzzles.input_ids, puzzles.labels, cast(Tensor, puzzles.puzzle_ids), puzzles.augmented_tasks)
+            self.examples = ArcExamples(*rows, args.batch_size, args.seed, args.augment, device)
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         share = self.args.batch_size // self.accelerator.num_processes
         slots = slice(self.accelerator.process_index * share, (self.accelerator.process_index + 1) * share)
-        epoch, index = (part[slots] for part in self.sampler.batch(step, self.accelerator.device))
-        batch = {name: column[index] for name, column in self.columns.items()}
-        if self.random_symmetry is not None:
-            symmetry = self.random_symmetry(self.args.seed, epoch, index)
-            batch |= {name: symmetry(batch[name]) for name in ("input_ids", "labels")}
-        return batch | {"min_steps": self.min_steps(step, torch.arange(slots.start, slots.stop, device=index.device))}
+        batch = self.examples.batch(step, slots)
+        device = self.accelerator.device
+        return batch | {"min_steps": self.min_steps(step, torch.arange(slots.start, slots.stop, device=device))}
 
     def min_steps(self, step: int, slots: Tensor) -> Tensor:
         """Halting exploration: the law of `TrmForPuzzleSolving.draw_min_steps`, keyed by the slot in the batch.

@@ -2,7 +2,7 @@
 """Checkpoints that a kill at any moment cannot harm: written under a temporary name, then renamed.
 
 A checkpoint is a folder `checkpoints/step-00001000` with the tensors of rank 0 (weights, average, optimizers) as
-safetensors, the carry and random state of each rank, and `state.json`. Nothing in it is a pickle.
+safetensors, the carry and random state of each rank, `votes.json` and `state.json`. Nothing in it is a pickle.
 """
 
 import json
@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from modeling_trm import TrmCarry, TrmForPuzzleSolving, TrmProcessor
 
+from .arc_evaluation import VoteTable
 from .arguments import UserError
 
 FOLDER_NAME = re.compile(r"step-(\d{8})")
@@ -39,6 +40,7 @@ class TrainState:
         step: optimizer steps done; the order of examples and all random draws follow from it and the seed.
         best_accuracy: highest exact accuracy of the periodic evaluations.
         seconds: time spent training, over all runs.
+        votes: on ARC, of the evaluations so far, if they are to accumulate.
     """
 
     model: TrmForPuzzleSolving
@@ -48,6 +50,7 @@ class TrainState:
     step: int = 0
     best_accuracy: float = -1.0
     seconds: float = 0.0
+    votes: VoteTable = field(default_factory=VoteTable)
 
     @property
     def averaged_model(self) -> TrmForPuzzleSolving:
@@ -101,6 +104,7 @@ def save_checkpoint(
         save_file(state.tensors(), temporary / "training.safetensors")
         progress = {"step": state.step, "best_accuracy": state.best_accuracy, "seconds": state.seconds}
         record = {**progress, "num_processes": accelerator.num_processes, "settings": settings}
+        (temporary / "votes.json").write_text(json.dumps(state.votes.to_json()))
         (temporary / "state.json").write_text(json.dumps(record, indent=2))
         replace_folder(temporary, final)
         for old in list_checkpoints(output_dir)[:-total_limit]:
@@ -129,6 +133,7 @@ def load_checkpoint(state: TrainState, output_dir: Path, accelerator: Accelerato
     if record["num_processes"] != accelerator.num_processes:
         raise UserError(f"{folder} is of {record['num_processes']} processes, not {accelerator.num_processes}")
     state.load_tensors(load_file(folder / "training.safetensors"))
+    state.votes.load_json(json.loads((folder / "votes.json").read_text()))
     local = load_file(folder / rank_file(accelerator))
     torch.set_rng_state(local["random_state"])
     carry = with_prefix(local, "carry.")

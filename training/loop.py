@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -16,22 +17,27 @@ from tqdm.auto import tqdm
 
 from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
+from modeling_trm.modeling_trm import IGNORE_INDEX
 
+from .arc_evaluation import evaluate_arc
 from .arguments import TrainArguments, require
 from .batches import TrainBatches
 from .checkpoint import TrainState, load_checkpoint, save_checkpoint, save_model
 from .evaluation import evaluate
 from .metrics import Meters, TrainLog
 from .optimizers import build_average, build_optimizers, learning_rate_factor
+from .transfer import PUZZLE_TABLE, start_from
 
-PUZZLE_TABLE = "model.puzzle_embeddings.weight"
 # A run goes on only with the same of these and the same model; the others may change.
 FIXED = (
     "task",
     "dataset_config",
     "data_seed",
     "num_train_puzzles",
+    "num_augmentations",
     "augment",
+    "init_from",
+    "freeze_network",
     "seed",
     "batch_size",
     "optimizer",
@@ -94,11 +100,17 @@ def train(
         args.batch_size % accelerator.num_processes == 0,
         f"batch_size={args.batch_size} cannot be divided among {accelerator.num_processes} processes",
     )
+    require(
+        args.eval_steps is None or bool((test_puzzles.labels != IGNORE_INDEX).any(1).all()),
+        "eval_steps is set, but the solutions of the test puzzles are not known: leave it out",
+    )
     output_dir = Path(args.output_dir)
     settings = {name: getattr(args, name) for name in FIXED}
     settings["model"] = {name: value for name, value in config.to_dict().items() if name in TrmConfig.__annotations__}
     torch.manual_seed(args.seed)
     model = TrmForPuzzleSolving(config).to(accelerator.device).train()
+    if args.init_from is not None:
+        train_puzzles = start_from(model, args, train_puzzles)
     state = TrainState(model, build_average(model, args.ema_decay, args.ema_warmup), build_optimizers(model, args))
     if load_checkpoint(state, output_dir, accelerator, settings):
         accelerator.print(f"going on from step {state.step} of {args.max_steps}")
@@ -110,7 +122,7 @@ def train(
     # The optimizer of the puzzle embeddings exchanges their sparse gradients; DDP averages the dense ones.
     model._ddp_params_and_buffers_to_ignore = [PUZZLE_TABLE]
     dense = [parameter for name, parameter in model.named_parameters() if name != PUZZLE_TABLE]
-    parallel = accelerator.prepare(model)
+    parallel = model if args.freeze_network else accelerator.prepare(model)
     batches = TrainBatches(train_puzzles, args, config, accelerator)
     log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
     save = partial(save_checkpoint, state, output_dir, accelerator, settings, args.checkpoint_total_limit)
@@ -126,7 +138,8 @@ def train(
         with autocast():
             output = parallel(**batches(state.step), carry=state.carry)
         output.loss.backward()
-        gradient_norm = get_total_norm([parameter.grad for parameter in dense if parameter.grad is not None])
+        gradients = [parameter.grad for parameter in dense if parameter.grad is not None]
+        gradient_norm = get_total_norm(gradients).to(accelerator.device)
         if args.max_grad_norm is not None:
             clip_grads_with_norm_(dense, args.max_grad_norm, gradient_norm)
         for optimizer in state.optimizers:
@@ -188,9 +201,14 @@ def evaluate_average(
     args: TrainArguments,
     accelerator: Accelerator,
     max_examples: int | None = None,
+    **arc_arguments: Any,
 ) -> dict:
-    """Scores of the averaged weights on the first `max_examples` puzzles; see [`evaluate`]."""
-    return evaluate(
+    """Scores of the averaged weights on the first `max_examples` puzzles; see [`evaluate`] and [`evaluate_arc`]."""
+    run: Callable[..., dict] = evaluate
+    if puzzles.augmented_tasks:
+        votes = state.votes if args.accumulate_votes else None
+        run = partial(evaluate_arc, num_votes=args.num_votes, votes=votes, **arc_arguments)
+    return run(
         state.averaged_model,
         puzzles.first(max_examples),
         batch_size=args.eval_batch_size,

@@ -216,9 +216,13 @@ def build_average(model: nn.Module, decay: float, warmup: bool = False) -> Avera
         kept = min(decay, (1 + int(count)) / (10 + int(count))) if warmup else decay
         torch._foreach_lerp_(averages, currents, 1 - kept)
 
+    modules = {name: module for name, module in model.named_modules() if isinstance(module, TrmPuzzleEmbedding)}
+    tables = {name: module.weight for name, module in modules.items()}
+    for module in modules.values():
+        module.weight = nn.Parameter(torch.empty(0))  # while all else is copied
     average = AveragedModel(model, multi_avg_fn=cast(Callable, update))
     average.n_averaged.fill_(1)  # torch would otherwise replace the start by the weights after the first step
-    for name, module in model.named_modules():
-        if isinstance(module, TrmPuzzleEmbedding):
-            cast(TrmPuzzleEmbedding, average.module.get_submodule(name)).weight = module.weight
+    for name, module in modules.items():
+        module.weight = tables[name]
+        cast(TrmPuzzleEmbedding, average.module.get_submodule(name)).weight = tables[name]
     return average

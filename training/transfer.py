@@ -1,0 +1,136 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""Starting from a trained model, and learning puzzles that are new to it (test-time training on ARC).
+
+The rows of the embedding table belong to the puzzles of one data set. `puzzles.json` beside the weights says which, so
+that another run can take over the rows of the puzzles it shares; rows of new puzzles start at the mean of the trained
+ones.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from datasets_scripts.arc_augmentation import FIRST_ID, AugmentedTasks
+from datasets_scripts.tasks import Puzzles
+from modeling_trm import TrmForPuzzleSolving
+
+from .arguments import TrainArguments, UserError, require
+
+PUZZLE_TABLE = "model.puzzle_embeddings.weight"
+RECORD_NAME = "puzzles.json"
+ROWS_AT_ONCE = 65536
+
+
+def puzzle_record(tasks: AugmentedTasks) -> dict[str, Any]:
+    """The contents of `puzzles.json`: what each row of the embedding table stands for."""
+    first, counts = tasks.first_ids.tolist(), tasks.first_ids.diff().tolist()
+    rows = {name: list(span) for name, *span in zip(tasks.names, first, counts, strict=False)}
+    return {"data_seed": tasks.seed, "num_augmentations": tasks.num_augmentations, "first_id_and_count": rows}
+
+
+def read_puzzle_record(folder: str | Path) -> dict[str, Any] | None:
+    path = Path(folder) / RECORD_NAME
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def check_same_puzzles(folder: str | Path, num_puzzles: int, tasks: AugmentedTasks) -> None:
+    """Raises `UserError` if the embedding table in `folder`, of `num_puzzles` rows, belongs to other puzzles."""
+    record, ours = read_puzzle_record(folder), puzzle_record(tasks)
+    for name in ("num_augmentations", "data_seed") if record else ():
+        require(
+            record[name] == ours[name],
+            f"{folder} was trained with {name}={record[name]}, not {ours[name]}: add --{name} {record[name]}",
+        )
+    same = num_puzzles == tasks.num_puzzles and (record or ours) == ours
+    require(same, f"{folder} was trained on other puzzles: learn these first with train.py --freeze_network true")
+
+
+def start_from(model: TrmForPuzzleSolving, args: TrainArguments, puzzles: Puzzles) -> Puzzles:
+    """Fills `model` from `args.init_from`; with `args.freeze_network` only embeddings of new puzzles stay trainable.
+
+    Returns:
+        the puzzles to train on: all, or those that are new to the trained model.
+
+    Raises:
+        UserError: there is no such model, it is of another architecture, or it knows all the puzzles.
+    """
+    path = Path(args.init_from) / "model.safetensors"
+    require(path.is_file(), f"init_from={args.init_from}: there is no model.safetensors in this folder")
+    table = model.model.puzzle_embeddings
+    try:
+        with safe_open(path, framework="pt") as file:
+            in_file = set(file.keys())
+            names = in_file - {PUZZLE_TABLE}
+            missing = model.load_state_dict({name: file.get_tensor(name) for name in names}, strict=False)
+            trained = file.get_tensor(PUZZLE_TABLE) if PUZZLE_TABLE in in_file else None
+    except (SafetensorError, RuntimeError) as error:
+        raise UserError(f"init_from={args.init_from}: {' '.join(str(error).split())}") from None
+    unlike = [name for name in (*missing.missing_keys, *missing.unexpected_keys) if name != PUZZLE_TABLE]
+    fits = not unlike and (table is None) == (trained is None)
+    require(
+        fits and (table is None or table.weight.shape[1] == trained.shape[1]), f"{path} is of another architecture"
+    )
+    tasks, known = puzzles.augmented_tasks, set[str]()
+    if table is not None and tasks is None:
+        require(
+            table.weight.shape == trained.shape,
+            f"{path} has {len(trained)} puzzle embeddings, not {len(table.weight)}",
+        )
+        table.weight.data.copy_(trained)
+    elif table is not None:
+        known = take_over_rows(table.weight.data, trained, tasks, read_puzzle_record(args.init_from), args.init_from)
+    if not args.freeze_network:
+        return puzzles
+
+    require(table is not None, f"freeze_network=true: {path} has no puzzle embeddings to learn")
+    new = torch.tensor([name not in known for name in tasks.names_of(puzzles.puzzle_ids)] if tasks else [False])
+    require(
+        bool(new.any()), f"freeze_network=true: {args.init_from} has seen all these puzzles, there are none to learn"
+    )
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name == PUZZLE_TABLE)
+    kept = new.nonzero().squeeze(1)
+    return replace(
+        puzzles,
+        input_ids=puzzles.input_ids[kept],
+        labels=puzzles.labels[kept],
+        puzzle_ids=puzzles.puzzle_ids[kept],
+        source=[puzzles.source[row] for row in kept.tolist()],
+    )
+
+
+def take_over_rows(
+    table: Tensor, trained: Tensor, tasks: AugmentedTasks, record: dict[str, Any] | None, folder: str
+) -> set[str]:
+    """Copies the rows of the tasks that both tables know; the others become the mean of the trained rows.
+
+    Returns:
+        the names of the known tasks.
+    """
+    rows = record["first_id_and_count"] if record else {}
+    known = [name for name in tasks.names if name in rows]
+    require(
+        not known or record["data_seed"] == tasks.seed,
+        f"{folder} was trained with other augmentations: add --data_seed {record and record['data_seed']}",
+    )
+    table[FIRST_ID:] = mean_of_trained(trained).to(table)
+    firsts, counts = tasks.ids_of(known).tolist(), tasks.counts_of(tasks.ids_of(known)).tolist()
+    for name, first, count in zip(known, firsts, counts, strict=True):
+        old_first, old_count = rows[name]
+        count = min(count, old_count)  # the first augmentations do not depend on how many follow
+        table[first : first + count] = trained[old_first : old_first + count].to(table)
+    return set(known)
+
+
+def mean_of_trained(table: Tensor) -> Tensor:
+    """The mean of the rows [n, size] that were ever trained, which are not zero. Makes no copy of the table."""
+    total, count = torch.zeros(table.shape[1], dtype=torch.float64), 0
+    for rows in table.split(ROWS_AT_ONCE):
+        total += rows.sum(0, dtype=torch.float64)
+        count += int((rows != 0).any(1).sum())
+    return total / max(count, 1)
