@@ -27,6 +27,7 @@ def main(command_line: list[str]) -> None:
                 data_dir=args.data_dir,
                 seed=args.data_seed,
                 num_train_puzzles=args.num_train_puzzles,
+                max_examples=args.num_test_puzzles if split == "test" else None,
             )
             for split in ("train", "test")
         }

@@ -3,7 +3,7 @@
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ import datasets
 import torch
 from torch import Tensor
 
-from datasets_scripts import sudoku
-from datasets_scripts.augmentation import random_sudoku_symmetry
+from datasets_scripts import maze, sudoku
+from datasets_scripts.augmentation import random_dihedral_symmetry, random_sudoku_symmetry
 from modeling_trm.symmetries_trm import Symmetry
 
 
@@ -25,11 +25,15 @@ class PuzzleFormat:
         processor: arguments of `TrmProcessor`: the vocabulary and the shape of the grid.
         answer_tokens: the token ids that a cell of an answer can hold.
         random_symmetry: (seed, epoch, index) -> `Symmetry`; None if the config is not augmented.
+        augment: whether training draws those symmetries unless it is told.
+        metrics: scores beside exact accuracy by name: (input_ids, answers) [batch, seq] -> bool [batch].
     """
 
     processor: dict[str, Any]
     answer_tokens: list[int]
     random_symmetry: Callable[..., Symmetry] | None = None
+    augment: bool = True
+    metrics: dict[str, Callable[[Tensor, Tensor], Tensor]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,17 @@ def _sudoku_format(num_cells: int) -> PuzzleFormat:
     )
 
 
+def _maze_format(size: int) -> PuzzleFormat:
+    vocabulary = ["<pad>", *maze.CHARACTERS]
+    return PuzzleFormat(
+        processor={"vocabulary": vocabulary, "height": size, "width": size},
+        answer_tokens=list(range(1, len(vocabulary))),
+        random_symmetry=partial(random_dihedral_symmetry, size=size, vocab_size=len(vocabulary)),
+        augment=False,  # see the docstring of maze.py
+        metrics={"optimal_accuracy": maze.is_solved},
+    )
+
+
 TASKS: dict[str, Task] = {
     "sudoku": Task(
         name="sudoku",
@@ -110,7 +125,15 @@ TASKS: dict[str, Task] = {
         data_dir_config="extreme",
         checker=sudoku.is_solved,
         formats={config.name: _sudoku_format(config.num_cells) for config in sudoku.Sudoku.BUILDER_CONFIGS},
-    )
+    ),
+    "maze": Task(
+        name="maze",
+        builder=maze.Maze,
+        default_config="hard-sample",
+        data_dir_config="hard",
+        checker=maze.is_solved,
+        formats={config.name: _maze_format(config.size) for config in maze.Maze.BUILDER_CONFIGS},
+    ),
 }
 
 

@@ -70,3 +70,19 @@ def sudoku_symmetry(
     rows, columns = row_permutation.long()[:, :, None], column_permutation.long()[:, None, :]
     cell_index = (rows * row_stride + columns * column_stride).flatten(1)  # [batch, n * n]
     return Symmetry(token_map, cell_index)
+
+
+def dihedral_symmetry(element: Tensor, size: int, vocab_size: int) -> Symmetry:
+    """The symmetry of a square canvas that rotates or reflects it; tokens keep their names.
+
+    Args:
+        element: integers [batch]: 0 identity, 1 to 3 that many quarter turns counter-clockwise, 4 left and right
+            swapped, 5 up and down swapped, 6 transposed, 7 reflected in the other diagonal: the official numbers.
+        size: rows and columns of the canvas.
+        vocab_size: number of tokens.
+    """
+    cells = torch.arange(size * size, device=element.device).view(size, size)
+    turns = [cells.rot90(quarter_turns) for quarter_turns in range(4)]
+    views = torch.stack([*turns, cells.fliplr(), cells.flipud(), cells.T, turns[1].fliplr()]).flatten(1)  # [8, cells]
+    token_map = torch.arange(vocab_size, device=element.device).expand(len(element), -1)
+    return Symmetry(token_map, views[element])

@@ -33,7 +33,10 @@ class TrainArguments:
     data_dir: str | None = option(None, "folder with the task's files, instead of the Hub's")
     num_train_puzzles: int | None = option(1000, "random subset of the training puzzles, for datasets that are larger")
     data_seed: int = option(0, "seed of the choice of training puzzles and of puzzles that are generated")
-    augment: bool = option(True, "draw a random symmetry of every puzzle each time it is seen")
+    num_test_puzzles: int | None = option(None, "only the first test puzzles, for a quick look")
+    augment: bool | None = option(
+        None, "draw a random symmetry of every puzzle each time it is seen; when not given, where the task gains by it"
+    )
     output_dir: str = option("runs/trm", "folder of the model, its checkpoints and its log")
     seed: int = option(0, "seed of initialisation, order, augmentation and exploration")
 
@@ -81,7 +84,7 @@ class TrainArguments:
             "log_steps",
         ):
             require(getattr(self, name) >= 1, f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("eval_steps", "eval_examples", "num_train_puzzles"):
+        for name in ("eval_steps", "eval_examples", "num_train_puzzles", "num_test_puzzles"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name}={value} must be at least 1")
         for name in ("ema_decay", "min_learning_rate_ratio"):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from datasets_scripts.augmentation import random_integers
 from datasets_scripts.sampling import ExampleSampler
-from datasets_scripts.tasks import TASKS, Puzzles
+from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmConfig
 
 from .arguments import TrainArguments
@@ -34,8 +34,9 @@ class TrainBatches:
         self.columns = {"input_ids": self.puzzles.input_ids.to(device), "labels": self.puzzles.labels.to(device)}
         if puzzle_ids is not None:
             self.columns["puzzle_ids"] = puzzle_ids.to(device)
-        task = TASKS[self.args.task]
-        self.random_symmetry = task.random_symmetry(self.args.dataset_config) if self.args.augment else None
+        described = self.puzzles.format
+        augment = described.augment if self.args.augment is None else self.args.augment
+        self.random_symmetry = described.random_symmetry if augment else None
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         share = self.args.batch_size // self.accelerator.num_processes

@@ -26,7 +26,25 @@ from .optimizers import build_average, build_optimizers, learning_rate_factor
 
 PUZZLE_TABLE = "model.puzzle_embeddings.weight"
 # A run goes on only with the same of these and the same model; the others, such as how often to log, may change.
-FIXED = ["task", "dataset_config", "num_train_puzzles", "augment", "seed", "max_steps", "batch_size", "optimizer", "atan2_rule", "use_muon", "learning_rate", "muon_learning_rate", "warmup_steps", "min_learning_rate_ratio", "ema_decay", "ema_warmup", "mixed_precision"]
+FIXED = [
+    "task",
+    "dataset_config",
+    "num_train_puzzles",
+    "augment",
+    "seed",
+    "max_steps",
+    "batch_size",
+    "optimizer",
+    "atan2_rule",
+    "use_muon",
+    "learning_rate",
+    "muon_learning_rate",
+    "warmup_steps",
+    "min_learning_rate_ratio",
+    "ema_decay",
+    "ema_warmup",
+    "mixed_precision",
+]
 
 
 def build_accelerator(args: TrainArguments) -> Accelerator:
