@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from transformers import AutoModel
+from transformers import AutoModel, AutoProcessor
 from transformers.utils import logging
 
 import modeling_trm  # noqa: F401  (registers TRM with the Auto classes)
 from datasets_scripts.tasks import load_puzzles
-from training.arguments import EvalArguments, parse_arguments, run_command, user_errors
+from training.arguments import EvalArguments, parse_arguments, require, run_command, user_errors
 from training.evaluation import describe_run, evaluate, report, write_results
 
 
@@ -27,6 +27,12 @@ def main(command_line: list[str]) -> None:
             max_examples=args.max_examples,
         )
         model = AutoModel.from_pretrained(args.model, dtype=getattr(torch, args.dtype))
+        processor = AutoProcessor.from_pretrained(args.model)
+    for name, value in puzzles.format.processor.items():
+        own = getattr(processor, name)
+        require(
+            own == value, f"the puzzles do not fit the model: {name} is {value} in the data, {own} in {args.model}"
+        )
     accelerator = Accelerator(mixed_precision="no")
     with user_errors(ValueError):
         scores = evaluate(

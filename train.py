@@ -38,6 +38,7 @@ def main(command_line: list[str]) -> None:
         vocab_size=len(processor.vocabulary),
         seq_len=processor.height * processor.width,
         answer_token_ids=puzzle_format.answer_tokens,
+        num_puzzles=puzzle_format.num_puzzles,
     )
     accelerator = build_accelerator(args)
     accelerator.init_trackers("trm", config={**vars(args), **vars(model_args)})

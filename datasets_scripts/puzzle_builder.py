@@ -21,12 +21,17 @@ from datasets_scripts.augmentation import random_bits
 
 @dataclass
 class PuzzleConfig(datasets.BuilderConfig):
-    """`num_train_puzzles` are drawn from the training split by `seed`; a number larger than there are keeps all."""
+    """`num_train_puzzles` are drawn from the training split by `seed`; a number larger than there are keeps all.
+
+    `homepage` says where the puzzles come from, `license` is an identifier of the Hub.
+    """
 
     version: str = "1.0.0"
     num_train_puzzles: int = 1000
     seed: int = 0
     is_generated: bool = False
+    homepage: str = ""
+    license: str = ""
 
 
 class PuzzleBuilder(datasets.ArrowBasedBuilder):

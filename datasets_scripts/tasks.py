@@ -12,9 +12,11 @@ import datasets
 import torch
 from torch import Tensor
 
-from datasets_scripts import maze, sudoku
+from datasets_scripts import grid, maze, sudoku
 from datasets_scripts.augmentation import random_dihedral_symmetry, random_sudoku_symmetry
 from modeling_trm.symmetries_trm import Symmetry
+
+PAD_TOKEN, IGNORED_LABEL = 0, -100
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class PuzzleFormat:
         answer_tokens: the token ids that a cell of an answer can hold.
         random_symmetry: (seed, epoch, index) -> `Symmetry`; None if the config is not augmented.
         augment: whether training draws those symmetries unless it is told.
+        num_puzzles: rows of the puzzle embedding that the data's `puzzle_ids` need.
         metrics: scores beside exact accuracy by name: (input_ids, answers) [batch, seq] -> bool [batch].
     """
 
@@ -33,6 +36,7 @@ class PuzzleFormat:
     answer_tokens: list[int]
     random_symmetry: Callable[..., Symmetry] | None = None
     augment: bool = True
+    num_puzzles: int = 1
     metrics: dict[str, Callable[[Tensor, Tensor], Tensor]] = field(default_factory=dict)
 
 
@@ -44,16 +48,25 @@ class Task:
         builder: makes the data; its `BUILDER_CONFIGS` are the keys of `formats`.
         default_config: the config for a person who names none.
         data_dir_config: the config that reads the person's own files.
-        checker: (input_ids, answers) [batch, seq] -> bool [batch], whether each answer solves its puzzle.
+        checker: (input_ids, answers) [batch, seq] -> bool [batch], whether each answer solves its puzzle; None if only
+            a comparison with the label can tell.
         formats: what the puzzles of each config look like.
+        read_format: builder -> that, for data that is not known in advance; `formats` is then empty.
     """
 
     name: str
     builder: type[datasets.DatasetBuilder]
     default_config: str
     data_dir_config: str
-    checker: Callable[[Tensor, Tensor], Tensor]
-    formats: dict[str, PuzzleFormat]
+    checker: Callable[[Tensor, Tensor], Tensor] | None
+    formats: dict[str, PuzzleFormat] = field(default_factory=dict)
+    read_format: Callable[[Any], PuzzleFormat] | None = None
+
+    def build(self, config_name: str, **options: Any) -> tuple[datasets.DatasetBuilder, PuzzleFormat]:
+        """The builder of a config, not yet run, and what its puzzles look like; options as for the builder."""
+        names = [config.name for config in self.builder.BUILDER_CONFIGS]
+        builder = self.builder(config_name=nearest(config_name, names, f"config of {self.name}"), **options)
+        return builder, self.read_format(builder) if self.read_format else self.formats[config_name]
 
     def random_symmetry(self, config_name: str) -> Callable[..., Symmetry] | None:
         """(seed, epoch, index) -> `Symmetry` for the puzzles of a config; None if it is not augmented."""
@@ -65,7 +78,7 @@ class Puzzles:
     """A split in memory.
 
     Attributes:
-        input_ids, labels: int8 [puzzles, seq].
+        input_ids, labels: small integers [puzzles, seq]; a label of -100 is no part of the answer.
         puzzle_ids: int64 [puzzles], the row of the puzzle embedding; None if the task has none.
         source: where each puzzle comes from.
         config: name of the dataset's config.
@@ -117,6 +130,19 @@ def _maze_format(size: int) -> PuzzleFormat:
     )
 
 
+def _grid_format(builder: grid.Grids) -> PuzzleFormat:
+    canvas, symmetry = builder.canvas, None
+    if canvas.height == canvas.width:
+        symmetry = partial(random_dihedral_symmetry, size=canvas.width, vocab_size=len(canvas.vocabulary))
+    return PuzzleFormat(
+        processor={"vocabulary": list(canvas.vocabulary), "height": canvas.height, "width": canvas.width},
+        answer_tokens=list(canvas.answer_tokens),
+        random_symmetry=symmetry,
+        augment=False,  # only the person knows whether a rotated puzzle is a puzzle
+        num_puzzles=1 + len(canvas.puzzle_ids),
+    )
+
+
 TASKS: dict[str, Task] = {
     "sudoku": Task(
         name="sudoku",
@@ -133,6 +159,14 @@ TASKS: dict[str, Task] = {
         data_dir_config="hard",
         checker=maze.is_solved,
         formats={config.name: _maze_format(config.size) for config in maze.Maze.BUILDER_CONFIGS},
+    ),
+    "grid": Task(
+        name="grid",
+        builder=grid.Grids,
+        default_config="own",
+        data_dir_config="own",
+        checker=None,
+        read_format=_grid_format,
     ),
 }
 
@@ -175,20 +209,17 @@ def load_puzzles(
     """
     entry = TASKS[nearest(task, TASKS, "task")]
     config = config or (entry.data_dir_config if data_dir else entry.default_config)
-    builder = entry.builder(
-        cache_dir=cache_dir,
-        config_name=nearest(config, entry.formats, f"config of {task}"),
-        data_dir=data_dir,
-        seed=seed,
-        num_train_puzzles=num_train_puzzles,
+    builder, described = entry.build(
+        config, cache_dir=cache_dir, data_dir=data_dir, seed=seed, num_train_puzzles=num_train_puzzles
     )
     builder.download_and_prepare()
     table = builder.as_dataset(nearest(split, builder.info.splits, "split")).data
     input_ids, labels = (torch.from_numpy(sudoku.token_grids(table.column(name))) for name in ("input_ids", "labels"))
+    labels.masked_fill_(labels == PAD_TOKEN, IGNORED_LABEL)
     puzzle_ids = None
     if "puzzle_ids" in table.column_names:
-        puzzle_ids = torch.tensor(table.column("puzzle_ids").to_numpy())
+        puzzle_ids = torch.tensor(table.column("puzzle_ids").to_numpy(), dtype=torch.int64)
     puzzles = Puzzles(
-        input_ids, labels, puzzle_ids, table.column("source").to_pylist(), config=config, format=entry.formats[config]
+        input_ids, labels, puzzle_ids, table.column("source").to_pylist(), config=config, format=described
     )
     return puzzles.first(max_examples)
