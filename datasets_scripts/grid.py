@@ -15,12 +15,13 @@ In a CSV file a field that begins with `[` is JSON. The vocabulary (every symbol
 and the canvas (the largest height and width in it) come from the training file and travel with the model in its
 processor. Smaller grids lie in the upper left corner. Cells outside the output are no part of the answer.
 
-A `puzzle_id` says which rows follow the same rule, as the demonstrations of one ARC task do: each id gets an embedding,
-so every id of the test file must be in the training file.
+A `puzzle_id` says which rows follow the same rule, as the demonstrations of one ARC task do. Each id gets an
+embedding, so every id of the test file must be in the training file.
 """
 
 import csv
 import gzip
+import io
 import json
 import os
 import zlib
@@ -104,7 +105,9 @@ def _rows(path: Path) -> Iterator[Any]:
     if path.suffix == ".parquet":
         yield from parquet.read_table(path).to_pylist()
         return
-    with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
+    with path.open("rb") as raw:
+        stream = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+        file = io.TextIOWrapper(stream, "utf-8", newline="")
         if ".csv" in path.suffixes:
             for row in csv.DictReader(file, strict=True):
                 yield {name: json.loads(field) if str(field).startswith("[") else field for name, field in row.items()}
@@ -168,9 +171,9 @@ def encode(grid: Grid, canvas: Canvas, name: str) -> np.ndarray:
         ValueError: if it does not fit or has an unknown symbol; one line that begins with `name`.
     """
     if len(grid) > canvas.height or len(grid[0]) > canvas.width:
-        size = f"{len(grid)}x{len(grid[0])}"
+        largest = f"{canvas.height}x{canvas.width}"
         raise ValueError(
-            f"{name} is {size}, but the largest grid of the training file is {canvas.height}x{canvas.width}"
+            f"{name} is {len(grid)}x{len(grid[0])}, which does not fit the training file's {largest} canvas"
         )
     tokens = np.zeros((canvas.height, canvas.width), dtype=np.int16)
     token_of = {symbol: token for token, symbol in enumerate(canvas.vocabulary)}
