@@ -204,17 +204,16 @@ def _candidates(numbers: range, size: int, seed: int) -> Iterator[np.ndarray]:
     cells, limit = size**2, longer_than(size)
     draws = random_bits(seed, 0, torch.arange(numbers.start, numbers.stop), 2 * cells + 2, purpose="mazes")
     draws = draws.double() / 2**63  # [mazes, draws] in [0, 1)
-    walls, (least, most) = draws[:, :cells], WALLS
-    is_open = (walls >= least + (most - least) * draws[:, -1:]).view(-1, size, size)
-    anywhere = _pick(is_open, draws[:, cells : 2 * cells])
-    reach = distances(is_open, anywhere)
+    least, most = WALLS
+    is_open = (draws[:, :cells] >= least + (most - least) * draws[:, -1:]).view(-1, size, size)
+    reach = distances(is_open, _pick(is_open, draws[:, cells : 2 * cells]))
     rows = (reach.amax((1, 2)) > limit // 2).nonzero().flatten()  # no two cells are farther apart than twice this
-    is_start = _pick(reach[rows] == reach[rows].amax((1, 2), keepdim=True), walls[rows])
-    is_far = distances(is_open[rows], is_start) > limit
-    is_goal = _pick(is_far, draws[rows, cells : 2 * cells])
-    mazes = torch.where(is_open[rows], FREE, WALL).to(torch.int8)
-    mazes = mazes.masked_fill(is_start, START).masked_fill(is_goal, GOAL)
-    yield from mazes[is_far.flatten(1).any(1)].flatten(1).numpy()
+    is_open, draws, reach = (x.index_select(0, rows) for x in (is_open, draws, reach))
+    is_start = _pick(reach == reach.amax((1, 2), keepdim=True), draws[:, :cells])
+    is_far = distances(is_open, is_start) > limit
+    mazes = torch.where(is_open, FREE, WALL).to(torch.int8).masked_fill(is_start, START)
+    mazes = mazes.masked_fill(_pick(is_far, draws[:, cells : 2 * cells]), GOAL)
+    yield from mazes.flatten(1).numpy()[is_far.flatten(1).any(1).numpy()]
 
 
 def _pick(choices: Tensor, draws: Tensor) -> Tensor:
