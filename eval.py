@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from transformers import AutoProcessor
 from transformers.utils import logging
 
 from datasets_scripts.tasks import load_puzzles
@@ -30,11 +31,13 @@ def main(command_line: list[str]) -> None:
             num_augmentations=args.num_augmentations,
             max_examples=args.max_examples,
         )
-    cells = puzzles.input_ids.shape[1]
-    require(
-        model.config.seq_len == cells,
-        f"{args.model} solves puzzles of {model.config.seq_len} cells, but those of {puzzles.config} have {cells}",
-    )
+    with user_errors(f"cannot load the processor of {args.model!r}: ", ValueError, OSError):
+        processor = AutoProcessor.from_pretrained(args.model)
+    for name, value in puzzles.format.processor.items():
+        own = getattr(processor, name)
+        require(
+            own == value, f"the puzzles do not fit the model: {name} is {value} in the data, {own} in {args.model}"
+        )
     accelerator = Accelerator(mixed_precision="no")
     run: Callable[..., dict] = evaluate
     show = report

@@ -15,7 +15,7 @@ from itertools import permutations, product
 import torch
 from torch import Tensor
 
-from modeling_trm.symmetries_trm import Symmetry, sudoku_symmetry
+from modeling_trm.symmetries_trm import Symmetry, dihedral_symmetry, sudoku_symmetry
 
 
 def _signed(value: int) -> int:
@@ -134,3 +134,11 @@ def random_sudoku_symmetry(
         columns.index_select(0, column_draw),
         transpose_draw == 1,
     )
+
+
+def random_dihedral_symmetry(
+    seed: int, epoch: int | Tensor, index: int | Tensor, size: int, vocab_size: int
+) -> Symmetry:
+    """Rotations and reflections of a square canvas, drawn uniformly; `epoch` and `index` as in `random_bits`."""
+    (element,) = random_integers(seed, epoch, index, 8, purpose="augmentation")
+    return dihedral_symmetry(element, size, vocab_size)

@@ -11,9 +11,7 @@ Rows hold un-augmented puzzles as tokens: 0 = pad, 1 = blank, digit `d` = `d + 1
 | `mini-6x6`    | 1,000 + 1,000 generated 6x6 puzzles with 10 to 14 clues                                         |
 """
 
-import hashlib
 import random
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -25,16 +23,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from datasets.exceptions import DatasetGenerationError
-from pyarrow import csv
 from torch import Tensor
 
-from datasets_scripts import augmentation
+from datasets_scripts import augmentation, puzzle_builder
 from datasets_scripts.augmentation import random_bits
+from datasets_scripts.puzzle_builder import PuzzleBuilder, PuzzleConfig, count_leading, puzzle_table, token_grids
 from modeling_trm.symmetries_trm import BLANK_TOKEN, FIRST_DIGIT_TOKEN
 
-HUB_FOLDER = "hf://datasets/sapientinc/sudoku-extreme"
 BUNDLED_FOLDER = Path(__file__).parent / "data" / "sudoku"
+HUB_PAGE, TDOKU_PAGE = "https://huggingface.co/datasets/sapientinc/sudoku-extreme", "https://github.com/t-dillon/tdoku"
 BOX_SHAPES = {81: (3, 3), 36: (2, 3)}  # cells: rows and columns of a box
 COLUMNS = ("source", "question", "answer", "rating")
 NOT_RATED = 0
@@ -74,34 +71,7 @@ def read_csv(path: str | Path) -> pa.Table:
         ValueError: if the file is unreadable or a board is illegal; one line that names the file and the row (the
             first one after the header is row 1).
     """
-    wrong_rows: list[csv.InvalidRow] = []
-
-    def remember(row: csv.InvalidRow) -> str:
-        wrong_rows.append(row)
-        return "error"
-
-    tables, num_rows = [], 0
-    try:
-        batches = csv.open_csv(
-            path,
-            read_options=csv.ReadOptions(use_threads=False, block_size=16 << 20),
-            parse_options=csv.ParseOptions(invalid_row_handler=remember),
-            convert_options=csv.ConvertOptions(
-                include_columns=COLUMNS, column_types=dict.fromkeys(COLUMNS, pa.string())
-            ),
-        )
-        for batch in batches:
-            tables.append(_checked_table(batch, path, num_rows + 1))
-            num_rows += len(batch)
-    except (pa.ArrowException, OSError) as error:
-        if wrong_rows:
-            row = wrong_rows[0]
-            fault = f"{row.actual_columns} columns instead of {row.expected_columns}"
-            raise ValueError(f"{path} row {row.number - 1}: {fault}") from None
-        raise ValueError(f"{path}: {str(error).splitlines()[0]}") from None
-    if num_rows == 0:
-        raise ValueError(f"{path}: there are no puzzles in this file")
-    return pa.concat_tables(tables)
+    return puzzle_builder.read_csv(path, COLUMNS, _checked_table)
 
 
 def _checked_table(batch: pa.RecordBatch, path: str | Path, first_row: int) -> pa.Table:
@@ -109,36 +79,18 @@ def _checked_table(batch: pa.RecordBatch, path: str | Path, first_row: int) -> p
     well_formed = pc.match_substring_regex(batch["rating"], r"^\d{1,9}$")
     for name in ("question", "answer"):
         well_formed = pc.and_(well_formed, pc.match_substring_regex(batch[name], r"^[.0-9]{81}$"))
-    num_legal = _count_leading(well_formed.to_numpy(zero_copy_only=False))
+    num_legal = count_leading(well_formed.to_numpy(zero_copy_only=False))
     input_ids, labels = (_tokens(batch[name][:num_legal].to_pylist()) for name in ("question", "answer"))
-    num_legal = _count_leading(is_solved(torch.from_numpy(input_ids), torch.from_numpy(labels)).numpy())
+    num_legal = count_leading(is_solved(torch.from_numpy(input_ids), torch.from_numpy(labels)).numpy())
     if num_legal < len(batch):
         fault = _fault(*(batch[name][num_legal].as_py() for name in ("question", "answer", "rating")))
         raise ValueError(f"{path} row {first_row + num_legal}: {fault}")
-    return _table(input_ids, labels, batch["source"], batch["rating"].cast(pa.int32()))
-
-
-def _count_leading(flags: np.ndarray) -> int:
-    """How many flags are true before the first false one."""
-    return len(flags) if flags.all() else int(flags.argmin())
+    return puzzle_table(input_ids, labels, source=batch["source"], rating=batch["rating"].cast(pa.int32()))
 
 
 def _tokens(boards: list[str]) -> np.ndarray:
     """Tokens of boards of 81 characters, int8 [boards, 81]."""
     return _TOKEN_OF_CHARACTER[np.frombuffer("".join(boards).encode(), np.uint8)].reshape(-1, 81)
-
-
-def _table(input_ids: np.ndarray, labels: np.ndarray, source: pa.Array, rating: pa.Array) -> pa.Table:
-    input_ids, labels = (
-        pa.FixedSizeListArray.from_arrays(pa.array(grid.ravel(), pa.int8()), grid.shape[1])
-        for grid in (input_ids, labels)
-    )
-    return pa.table({"input_ids": input_ids, "labels": labels, "source": source, "rating": rating})
-
-
-def token_grids(column: pa.ChunkedArray) -> np.ndarray:
-    """A column of token lists as one array of our own, int8 [rows, cells]: no Python per row."""
-    return np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks]).reshape(len(column), -1)
 
 
 def _fault(question: str, answer: str, rating: str) -> str:
@@ -304,112 +256,65 @@ def generate_mini(num_puzzles: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass
-class SudokuConfig(datasets.BuilderConfig):
-    """`num_train_puzzles` are drawn from the training split by `seed`; a number larger than there are keeps all."""
-
-    version: str = "1.0.0"
+class SudokuConfig(PuzzleConfig):
     num_cells: int = 81
-    num_train_puzzles: int = 1000
-    seed: int = 0
 
 
-class Sudoku(datasets.ArrowBasedBuilder):
-    """Sudoku puzzles: `input_ids`, `labels` (int8 tokens, row by row), `source`, and `rating` (0 = not rated).
+class Sudoku(PuzzleBuilder):
+    """Sudoku puzzles: `input_ids`, `labels` (int8 tokens, row by row), `source`, and `rating` (0 = not rated)."""
 
-    Args:
-        data_dir: the folder of the CSV files of config `extreme`.
-        num_train_puzzles: how many training puzzles to keep, drawn by `seed`; None keeps all.
-        other arguments: those of `datasets.DatasetBuilder` (`config_name`, `cache_dir`, ...) and `SudokuConfig`.
-
-    Raises:
-        ValueError, FileNotFoundError: in one line, for a file or a board that cannot be used.
-    """
-
+    FILES_CONFIG = "extreme"
+    HUB_FOLDER = "hf://datasets/sapientinc/sudoku-extreme"
+    BUNDLED_FOLDER = BUNDLED_FOLDER
     BUILDER_CONFIG_CLASS = SudokuConfig
     DEFAULT_CONFIG_NAME = "hard-sample"
     BUILDER_CONFIGS: ClassVar[list[SudokuConfig]] = [
-        SudokuConfig(name="extreme", description="Sudoku-Extreme"),
-        SudokuConfig(name="hard-sample", description="Sudoku-Extreme-like (tdoku hardest, 74:26), bundled"),
-        SudokuConfig(name="easy-sample", description="the hard sample with 35 to 45 clues"),
-        SudokuConfig(name="mini-6x6", description="generated 6x6 puzzles with 10 to 14 clues", num_cells=MINI_CELLS),
+        SudokuConfig(name="extreme", description="Sudoku-Extreme", homepage=HUB_PAGE, license="other"),
+        SudokuConfig(
+            name="hard-sample",
+            description="Sudoku-Extreme-like (tdoku hardest, 74:26), bundled",
+            homepage=TDOKU_PAGE,
+            license="other",
+        ),
+        SudokuConfig(
+            name="easy-sample",
+            description="the hard sample with 35 to 45 clues",
+            homepage=TDOKU_PAGE,
+            license="other",
+        ),
+        SudokuConfig(
+            name="mini-6x6",
+            description="generated 6x6 puzzles with 10 to 14 clues",
+            num_cells=MINI_CELLS,
+            is_generated=True,
+            homepage="Generated by this builder",
+            license="apache-2.0",
+        ),
     ]
-
-    def __init__(
-        self, *args, data_dir: str | Path | None = None, num_train_puzzles: int | None = 1000, **kwargs
-    ) -> None:
-        data_dir = str(data_dir) if data_dir else None
-        if num_train_puzzles is None:
-            num_train_puzzles = sys.maxsize  # `datasets` takes None for "not given"
-        super().__init__(
-            *args, data_dir=data_dir, num_train_puzzles=num_train_puzzles, hash=_fingerprint(data_dir), **kwargs
-        )
-        if data_dir and self.config.name != "extreme":
-            raise ValueError(f"sudoku config {self.config.name!r} reads no data_dir; the config 'extreme' does")
-
-    def download_and_prepare(self, *args, **kwargs) -> None:
-        try:
-            super().download_and_prepare(*args, **kwargs)
-        except DatasetGenerationError as error:
-            if isinstance(error.__cause__, ValueError):
-                raise error.__cause__ from None
-            raise
 
     def _info(self) -> datasets.DatasetInfo:
         tokens = datasets.List(datasets.Value("int8"), self.config.num_cells)
         return datasets.DatasetInfo(
             description=self.config.description,
+            homepage=self.config.homepage,
+            license=self.config.license,
             features=datasets.Features(
                 input_ids=tokens, labels=tokens, source=datasets.Value("string"), rating=datasets.Value("int32")
             ),
         )
-
-    def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
-        return [
-            datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "path": self._path(split, dl_manager)})
-            for split in ("train", "test")
-        ]
-
-    def _path(self, split: str, dl_manager: datasets.DownloadManager) -> str | None:
-        """The CSV file of a split; None if its puzzles are generated."""
-        if self.config.name == "mini-6x6":
-            return None
-        if self.config.name == "extreme" and self.config.data_dir is None:
-            try:
-                return dl_manager.download(f"{HUB_FOLDER}/{split}.csv")
-            except ConnectionError as error:
-                fault = f"cannot download {HUB_FOLDER}/{split}.csv; a copy can be read from a data_dir"
-                raise ConnectionError(f"{fault} ({str(error).splitlines()[0]})") from None
-        folder = Path(self.config.data_dir or BUNDLED_FOLDER)
-        for path in (folder / f"{split}.csv", folder / f"{split}.csv.gz"):
-            if path.is_file():
-                return str(path)
-        raise FileNotFoundError(f"there is no {split}.csv or {split}.csv.gz in {folder}")
 
     def _generate_tables(self, split: str, path: str | None) -> Iterator[tuple[tuple[int, int], pa.Table]]:
         table = read_csv(path) if path else _mini_table(split, self.config.seed)
         if self.config.name == "easy-sample":
             labels = token_grids(table["labels"])
             input_ids = reveal_clues(token_grids(table["input_ids"]), labels, self.config.seed, split)
-            table = _table(input_ids, labels, table["source"], pa.array([NOT_RATED] * len(table), pa.int32()))
-        if split == "train" and len(table) > self.config.num_train_puzzles:
-            draws = random_bits(self.config.seed, 0, torch.arange(len(table)), 1, purpose="sub-sample").squeeze(1)
-            table = table.take(draws.argsort(stable=True)[: self.config.num_train_puzzles].sort().values.numpy())
-        yield (0, 0), table
+            rating = pa.array([NOT_RATED] * len(table), pa.int32())
+            table = puzzle_table(input_ids, labels, source=table["source"], rating=rating)
+        yield (0, 0), self._choose(split, table)
 
 
 def _mini_table(split: str, seed: int) -> pa.Table:
     rows = slice(1000) if split == "train" else slice(1000, 2000)
     input_ids, labels = (grids[rows] for grids in generate_mini(2000, seed))
-    num_rows = len(input_ids)
-    return _table(input_ids, labels, pa.array(["generated"] * num_rows), pa.array([NOT_RATED] * num_rows, pa.int32()))
-
-
-def _fingerprint(data_dir: str | None) -> str:
-    """Changes with the code and the files that make the data, so that `datasets` reuses no stale cache."""
-    digest = hashlib.blake2b(digest_size=8)
-    for path in (Path(__file__), Path(augmentation.__file__), *sorted(BUNDLED_FOLDER.glob("*.csv.gz"))):
-        digest.update(path.read_bytes())
-    for path in sorted(Path(data_dir).glob("*.csv*")) if data_dir else ():
-        status = path.stat()
-        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}".encode())
-    return digest.hexdigest()
+    source, rating = pa.array(["generated"] * len(labels)), pa.array([NOT_RATED] * len(labels), pa.int32())
+    return puzzle_table(input_ids, labels, source=source, rating=rating)

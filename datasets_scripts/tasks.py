@@ -3,7 +3,7 @@
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ import datasets
 import torch
 from torch import Tensor
 
-from datasets_scripts import arc_agi, sudoku
+from datasets_scripts import arc_agi, grid, maze, sudoku
 from datasets_scripts.arc_augmentation import AugmentedTasks, tasks_of
-from datasets_scripts.augmentation import random_sudoku_symmetry
+from datasets_scripts.augmentation import random_dihedral_symmetry, random_sudoku_symmetry
 from modeling_trm.symmetries_trm import Symmetry
+
+PAD_TOKEN, IGNORED_LABEL = 0, -100
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,17 @@ class PuzzleFormat:
         processor: arguments of `TrmProcessor`: the vocabulary and the shape of the grid.
         answer_tokens: the token ids that a cell of an answer can hold.
         random_symmetry: (seed, epoch, index) -> `Symmetry`; None if the config is not augmented.
+        augment: whether training draws those symmetries unless it is told.
+        num_puzzles: rows of the puzzle embedding that the data's `puzzle_ids` need.
+        metrics: scores beside exact accuracy by name: (input_ids, answers) [batch, seq] -> bool [batch].
     """
 
     processor: dict[str, Any]
     answer_tokens: list[int]
     random_symmetry: Callable[..., Symmetry] | None = None
+    augment: bool = True
+    num_puzzles: int = 1
+    metrics: dict[str, Callable[[Tensor, Tensor], Tensor]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,8 +50,9 @@ class Task:
         default_config: the config for a person who names none.
         data_dir_config: the config that reads the person's own files.
         checker: (input_ids, answers) [batch, seq] -> bool [batch], whether each answer solves its puzzle; None if only
-            the label can tell.
+            a comparison with the label can tell.
         formats: what the puzzles of each config look like.
+        read_format: builder -> that, for data that is not known in advance; `formats` is then empty.
     """
 
     name: str
@@ -51,7 +60,14 @@ class Task:
     default_config: str
     data_dir_config: str
     checker: Callable[[Tensor, Tensor], Tensor] | None
-    formats: dict[str, PuzzleFormat]
+    formats: dict[str, PuzzleFormat] = field(default_factory=dict)
+    read_format: Callable[[Any], PuzzleFormat] | None = None
+
+    def build(self, config_name: str, **options: Any) -> tuple[datasets.DatasetBuilder, PuzzleFormat]:
+        """The builder of a config, not yet run, and what its puzzles look like; options as for the builder."""
+        names = [config.name for config in self.builder.BUILDER_CONFIGS]
+        builder = self.builder(config_name=nearest(config_name, names, f"config of {self.name}"), **options)
+        return builder, self.read_format(builder) if self.read_format else self.formats[config_name]
 
     def random_symmetry(self, config_name: str) -> Callable[..., Symmetry] | None:
         """(seed, epoch, index) -> `Symmetry` for the puzzles of a config; None if it is not augmented."""
@@ -63,7 +79,7 @@ class Puzzles:
     """A split in memory.
 
     Attributes:
-        input_ids, labels: int8 [puzzles, seq].
+        input_ids, labels: small integers [puzzles, seq]; a label of -100 is no part of the answer.
         puzzle_ids: int64 [puzzles], the row of the puzzle embedding; None if the task has none.
         source: where each puzzle comes from.
         config: name of the dataset's config.
@@ -86,7 +102,7 @@ class Puzzles:
     @property
     def num_puzzles(self) -> int:
         """Rows that the embedding table needs."""
-        return self.augmented_tasks.num_puzzles if self.augmented_tasks else 1
+        return self.augmented_tasks.num_puzzles if self.augmented_tasks else self.format.num_puzzles
 
     def first(self, count: int | None) -> "Puzzles":
         """The first `count` puzzles, with all test pairs of each where there are several; all for None."""
@@ -128,6 +144,31 @@ _ARC_FORMAT = PuzzleFormat(
     answer_tokens=list(range(arc_agi.END_TOKEN, arc_agi.FIRST_COLOUR_TOKEN + arc_agi.NUM_COLOURS)),
 )
 
+
+def _maze_format(size: int) -> PuzzleFormat:
+    vocabulary = ["<pad>", *maze.CHARACTERS]
+    return PuzzleFormat(
+        processor={"vocabulary": vocabulary, "height": size, "width": size},
+        answer_tokens=list(range(1, len(vocabulary))),
+        random_symmetry=partial(random_dihedral_symmetry, size=size, vocab_size=len(vocabulary)),
+        augment=False,  # see the docstring of maze.py
+        metrics={"optimal_accuracy": maze.is_solved},
+    )
+
+
+def _grid_format(builder: grid.Grids) -> PuzzleFormat:
+    canvas, symmetry = builder.canvas, None
+    if canvas.height == canvas.width:
+        symmetry = partial(random_dihedral_symmetry, size=canvas.width, vocab_size=len(canvas.vocabulary))
+    return PuzzleFormat(
+        processor={"vocabulary": list(canvas.vocabulary), "height": canvas.height, "width": canvas.width},
+        answer_tokens=list(canvas.answer_tokens),
+        random_symmetry=symmetry,
+        augment=False,  # only the person knows whether a rotated puzzle is a puzzle
+        num_puzzles=1 + len(canvas.puzzle_ids),
+    )
+
+
 TASKS: dict[str, Task] = {
     "sudoku": Task(
         name="sudoku",
@@ -144,6 +185,22 @@ TASKS: dict[str, Task] = {
         data_dir_config="kaggle",
         checker=None,
         formats=dict.fromkeys((config.name for config in arc_agi.ArcAgi.BUILDER_CONFIGS), _ARC_FORMAT),
+    ),
+    "maze": Task(
+        name="maze",
+        builder=maze.Maze,
+        default_config="hard-sample",
+        data_dir_config="hard",
+        checker=maze.is_solved,
+        formats={config.name: _maze_format(config.size) for config in maze.Maze.BUILDER_CONFIGS},
+    ),
+    "grid": Task(
+        name="grid",
+        builder=grid.Grids,
+        default_config="own",
+        data_dir_config="own",
+        checker=None,
+        read_format=_grid_format,
     ),
 }
 
@@ -188,20 +245,21 @@ def load_puzzles(
     """
     entry = TASKS[nearest(task, TASKS, "task")]
     config = config or (entry.data_dir_config if data_dir else entry.default_config)
-    options = {"seed": seed, "num_train_puzzles": num_train_puzzles}
     known = entry.builder.BUILDER_CONFIG_CLASS.__dataclass_fields__
-    builder = entry.builder(
+    options = {"seed": seed, "num_train_puzzles": num_train_puzzles}
+    builder, described = entry.build(
+        config,
         cache_dir=cache_dir,
-        config_name=nearest(config, entry.formats, f"config of {task}"),
         data_dir=data_dir,
         **{name: value for name, value in options.items() if name in known},
     )
     builder.download_and_prepare()
     table = builder.as_dataset(nearest(split, builder.info.splits, "split")).data
     input_ids, labels = (torch.from_numpy(sudoku.token_grids(table.column(name))) for name in ("input_ids", "labels"))
+    labels.masked_fill_(labels == PAD_TOKEN, IGNORED_LABEL)
     puzzle_ids = augmented_tasks = None
     if "puzzle_ids" in table.column_names:
-        puzzle_ids = torch.tensor(table.column("puzzle_ids").to_numpy())
+        puzzle_ids = torch.tensor(table.column("puzzle_ids").to_numpy(), dtype=torch.int64)
     if entry.builder is arc_agi.ArcAgi:
         pairs = tasks_of(*(builder.as_dataset(name).data for name in ("train", "test")))
         augmented_tasks = AugmentedTasks.build(pairs, num_augmentations, seed)
@@ -212,7 +270,7 @@ def load_puzzles(
         puzzle_ids,
         table.column("source").to_pylist(),
         config=config,
-        format=entry.formats[config],
+        format=described,
         augmented_tasks=augmented_tasks,
     )
     return puzzles.first(max_examples)

@@ -88,8 +88,8 @@ class TrmProcessor(ProcessorMixin):
 
     def to_grid(self, tokens: Tensor | Sequence[int]) -> list[list[str]]:
         """The symbols of one answer [height * width] as `height` lists of `width` symbols."""
-        symbols = self.decode(tokens)
-        return [list(symbols[start : start + self.width]) for start in range(0, len(symbols), self.width)]
+        symbols = [self._symbol(int(token)) for token in tokens]
+        return [symbols[start : start + self.width] for start in range(0, len(symbols), self.width)]
 
     def _split(self, puzzles: Any) -> list[Any]:
         """The single puzzles in what the user gave: one puzzle, or a list of them."""

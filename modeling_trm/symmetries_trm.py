@@ -110,3 +110,19 @@ def arc_symmetry(
     column = torch.where(flips_columns, width - 1 - column, column) % CANVAS_SIZE
     by_row, by_column = torch.where(transposes, column, row), torch.where(transposes, row, column)
     return Symmetry(token_map, (by_row[:, :, None] + by_column[:, None, :]).flatten(1))
+
+
+def dihedral_symmetry(element: Tensor, size: int, vocab_size: int) -> Symmetry:
+    """The symmetry of a square canvas that rotates or reflects it; tokens keep their names.
+
+    Args:
+        element: integers [batch]: 0 identity, 1 to 3 that many quarter turns counter-clockwise, 4 left and right
+            swapped, 5 up and down swapped, 6 transposed, 7 reflected in the other diagonal: the official numbers.
+        size: rows and columns of the canvas.
+        vocab_size: number of tokens.
+    """
+    cells = torch.arange(size * size, device=element.device).view(size, size)
+    turns = [cells.rot90(quarter_turns) for quarter_turns in range(4)]
+    views = torch.stack([*turns, cells.fliplr(), cells.flipud(), cells.T, turns[1].fliplr()]).flatten(1)  # [8, cells]
+    token_map = torch.arange(vocab_size, device=element.device).expand(len(element), -1)
+    return Symmetry(token_map, views[element])

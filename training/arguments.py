@@ -34,7 +34,9 @@ class TrainArguments:
     num_train_puzzles: int | None = option(1000, "random subset of the training puzzles, for datasets that are larger")
     num_augmentations: int = option(1000, "the most puzzles made of each ARC task, each with its own embedding")
     data_seed: int = option(0, "seed of the choice of training puzzles and of puzzles that are generated")
-    augment: bool = option(True, "draw a random symmetry of every puzzle each time it is seen")
+    augment: bool | None = option(
+        None, "draw a random symmetry of every puzzle each time it is seen; when not given, where the task gains by it"
+    )
     output_dir: str = option("runs/trm", "folder of the model, its checkpoints and its log")
     seed: int = option(0, "seed of initialisation, order, augmentation and exploration")
     init_from: str | None = option(None, "folder of a trained model to start from")

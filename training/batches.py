@@ -11,7 +11,7 @@ from torch import Tensor
 from datasets_scripts.arc_augmentation import ArcExamples
 from datasets_scripts.augmentation import random_integers
 from datasets_scripts.sampling import ExampleSampler
-from datasets_scripts.tasks import TASKS, Puzzles
+from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmConfig
 
 from .arguments import TrainArguments
@@ -20,16 +20,13 @@ from .arguments import TrainArguments
 class SingleExamples:
     """Puzzles of one example each: every epoch visits all of them, each under a new random symmetry."""
 
-    def __init__(self, puzzles: Puzzles, args: TrainArguments, device: torch.device):
-        self.sampler, self.seed, self.device = (
-            ExampleSampler(len(puzzles), args.batch_size, args.seed),
-            args.seed,
-            device,
-        )
+    def __init__(self, puzzles: Puzzles, args: TrainArguments, augment: bool, device: torch.device):
+        self.sampler = ExampleSampler(len(puzzles), args.batch_size, args.seed)
+        self.seed, self.device = args.seed, device
         self.columns = {"input_ids": puzzles.input_ids.to(device), "labels": puzzles.labels.to(device)}
         if puzzles.puzzle_ids is not None:
             self.columns["puzzle_ids"] = puzzles.puzzle_ids.to(device)
-        self.random_symmetry = TASKS[args.task].random_symmetry(args.dataset_config) if args.augment else None
+        self.random_symmetry = puzzles.format.random_symmetry if augment else None
 
     def batch(self, step: int, slots: slice) -> dict[str, Tensor]:
         """The rows of batch `step`, by column."""
@@ -56,12 +53,13 @@ class TrainBatches:
 
     def __post_init__(self) -> None:
         puzzles, args, device = self.puzzles, self.args, self.accelerator.device
+        augment = puzzles.format.augment if args.augment is None else args.augment
         self.examples: SingleExamples | ArcExamples
         if puzzles.augmented_tasks is None:
-            self.examples = SingleExamples(puzzles, args, device)
+            self.examples = SingleExamples(puzzles, args, augment, device)
         else:
             rows = (puzzles.input_ids, puzzles.labels, cast(Tensor, puzzles.puzzle_ids), puzzles.augmented_tasks)
-            self.examples = ArcExamples(*rows, args.batch_size, args.seed, args.augment, device)
+            self.examples = ArcExamples(*rows, args.batch_size, args.seed, augment, device)
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         share = self.args.batch_size // self.accelerator.num_processes

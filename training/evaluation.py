@@ -25,6 +25,8 @@ from modeling_trm.modeling_trm import IGNORE_INDEX
 
 from .arguments import require, user_errors
 
+COMMON_SCORES = ("exact_accuracy", "cell_accuracy", "halt_accuracy")  # of every task
+
 
 def load_model(name: str, dtype: torch.dtype) -> TrmForPuzzleSolving:
     """Loads a model from a folder or the Hub.
@@ -60,13 +62,15 @@ def evaluate(
     Returns:
         num_examples, exact_accuracy (every labelled cell right) with its 95 % Wilson interval, cell_accuracy (mean
         share of right cells), halt_accuracy (halting logit above the threshold exactly where the answer is right),
-        mean_steps, by_source (the same by `Puzzles.source`, if there are several), seconds, puzzles_per_second, and
-        the arguments of `solve` that were in force (`halt_threshold` is `None` where nothing stops early).
+        mean_steps, the task's own scores (`PuzzleFormat.metrics`, such as a maze's optimal_accuracy), by_source (the
+        same by `Puzzles.source`, if there are several), seconds, puzzles_per_second, and the arguments of `solve` that
+        were in force (`halt_threshold` is `None` where nothing stops early).
     """
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     sources = sorted(set(puzzles.source))
     source_of = torch.tensor([sources.index(source) for source in puzzles.source])
-    totals = torch.zeros(len(sources), 5, device=device)  # count, exact, cells, halting, steps; exact to 2^24 rows
+    metrics = puzzles.format.metrics
+    totals = torch.zeros(len(sources), 5 + len(metrics), device=device)  # see summarise; exact to 2^24 rows
     config, given = model.config, {name: value for name, value in solve_arguments.items() if value is not None}
     threshold = given.get("halt_threshold", config.halt_threshold)
     believes = 0.0 if math.isinf(threshold) else threshold  # the halting head's verdict, where nothing stops early
@@ -76,10 +80,10 @@ def evaluate(
         total=len(mine), desc="evaluating", unit="puzzle", leave=False, disable=not (show_progress and rank == 0)
     )
     for rows in mine.split(batch_size):
-        labels = puzzles.labels[rows].to(device)
+        input_ids, labels = puzzles.input_ids[rows].to(device), puzzles.labels[rows].to(device)
         puzzle_ids = None if puzzles.puzzle_ids is None else puzzles.puzzle_ids[rows].to(device)
         with autocast():
-            solution = model.solve(puzzles.input_ids[rows].to(device), puzzle_ids, **given)
+            solution = model.solve(input_ids, puzzle_ids, **given)
         right = (solution.answers == labels) & (labels != IGNORE_INDEX)
         labelled = (labels != IGNORE_INDEX).sum(-1)
         exact = right.sum(-1) == labelled
@@ -89,15 +93,18 @@ def evaluate(
             right.sum(-1) / labelled.clamp(min=1),
             (solution.halt_logits > believes) == exact,
             solution.steps,
+            *(metric(input_ids, solution.answers) for metric in metrics.values()),
         )
         totals.index_add_(0, source_of[rows].to(device), torch.stack([score.float() for score in scores], dim=1))
         progress.update(len(rows))
     progress.close()
     totals = accelerator.reduce(totals)
     seconds = time.perf_counter() - start
-    results = summarise(totals.sum(0))
+    results = summarise(totals.sum(0), list(metrics))
     if len(sources) > 1:
-        results["by_source"] = {source: summarise(row) for source, row in zip(sources, totals, strict=True)}
+        results["by_source"] = {
+            source: summarise(row, list(metrics)) for source, row in zip(sources, totals, strict=True)
+        }
     return results | {
         "max_steps": given.get("max_steps", config.max_solve_steps),
         "halt_threshold": None if math.isinf(threshold) else threshold,
@@ -108,8 +115,9 @@ def evaluate(
     }
 
 
-def summarise(totals: Tensor) -> dict[str, Any]:
-    count, exact, cells, halting, steps = totals.tolist()
+def summarise(totals: Tensor, metrics: list[str]) -> dict[str, Any]:
+    """Means from the sums over puzzles of 1, exact, share of right cells, halting, steps, and each of `metrics`."""
+    count, exact, cells, halting, steps, *others = totals.tolist()
     return {
         "num_examples": int(count),
         "exact_accuracy": exact / count,
@@ -117,6 +125,7 @@ def summarise(totals: Tensor) -> dict[str, Any]:
         "cell_accuracy": cells / count,
         "halt_accuracy": halting / count,
         "mean_steps": steps / count,
+        **{name: total / count for name, total in zip(metrics, others, strict=True)},
     }
 
 
@@ -174,13 +183,16 @@ def write_results(results: dict[str, Any], path: Path) -> None:
 def report(results: dict[str, Any]) -> str:
     """The scores as a small table for people."""
     rows = [("all", results), *results.get("by_source", {}).items()]
+    own = [name for name in results if name.endswith("_accuracy") and name not in COMMON_SCORES]
     lines = [
         f"{'puzzles from':<34}{'number':>8}{'exact':>9}{'95 % interval':>18}{'cells':>9}{'halting':>9}{'steps':>7}"
+        + "".join(f"{name.removesuffix('_accuracy'):>9}" for name in own)
     ]
     for name, row in rows:
         low, high = row["exact_accuracy_ci95"]
         lines.append(
             f"{name[:33]:<34}{row['num_examples']:>8}{row['exact_accuracy']:>9.1%}{f'{low:.1%} – {high:.1%}':>18}"
             f"{row['cell_accuracy']:>9.1%}{row['halt_accuracy']:>9.1%}{row['mean_steps']:>7.2f}"
+            + "".join(f"{row[name]:>9.1%}" for name in own)
         )
     return "\n".join(lines)

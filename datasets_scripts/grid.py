@@ -1,0 +1,233 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""A person's own puzzles as a `datasets` builder: pairs of an input grid (or sequence) and an output grid.
+
+The folder `data_dir` holds `train` and `test` as `.jsonl`, `.csv` (both also `.gz`) or `.parquet`, with the columns
+`input`, `output`, and if wanted `puzzle_id` and `source`. A grid is written in any of these ways:
+
+| written as                                 | is read as                                           |
+|--------------------------------------------|------------------------------------------------------|
+| nested lists `[[1, 0], [0, 2]]`            | rows of symbols; a symbol is a number or a string    |
+| a list of strings `["#.", ".o"]`           | rows, one character per cell                         |
+| a string with line breaks `"#.\\n.o"`       | rows, one character per cell                         |
+| a string of one line, or a list of numbers | a sequence, which is a grid of one row               |
+
+In a CSV file a field that begins with `[` is JSON. The vocabulary (every symbol of the training file, after 0 = pad)
+and the canvas (the largest height and width in it) come from the training file and travel with the model in its
+processor. Smaller grids lie in the upper left corner. Cells outside the output are no part of the answer.
+
+A `puzzle_id` says which rows follow the same rule, as the demonstrations of one ARC task do. Each id gets an
+embedding, so every id of the test file must be in the training file.
+"""
+
+import csv
+import gzip
+import io
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import datasets
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from datasets_scripts.puzzle_builder import PuzzleBuilder, PuzzleConfig, find_file, puzzle_table
+
+PAD = "<pad>"
+SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
+Grid = list[list[str]]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row of a file; `place` names it in messages."""
+
+    place: str
+    input: Grid
+    output: Grid
+    puzzle_id: str | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What all grids are drawn on.
+
+    Attributes:
+        vocabulary: the symbol of each token, `<pad>` first.
+        height, width: in cells.
+        answer_tokens: the tokens that occur in outputs.
+        puzzle_ids: the ids of the training file in the order of their tokens 1, 2, ...; 0 is for rows without one.
+    """
+
+    vocabulary: tuple[str, ...]
+    height: int
+    width: int
+    answer_tokens: tuple[int, ...]
+    puzzle_ids: tuple[str, ...]
+
+
+# Reading files
+
+
+def read_examples(path: str | Path) -> Iterator[Example]:
+    """The rows of a file.
+
+    Raises:
+        ValueError: if the file is unreadable or a grid is none; one line that names the file and the row (the first
+            one, a CSV header not counted, is row 1).
+    """
+    number = 0
+    try:
+        for number, row in enumerate(_rows(Path(path)), start=1):
+            place = f"{path} row {number}"
+            if not isinstance(row, dict) or not {"input", "output"} <= row.keys():
+                raise ValueError(f"{place}: there is no 'input' and 'output' in it")
+            question, answer = (parse_grid(row[name], f"{place}: the {name}") for name in ("input", "output"))
+            puzzle_id = None if row.get("puzzle_id") in (None, "") else str(row["puzzle_id"])
+            yield Example(place, question, answer, puzzle_id, str(row.get("source") or Path(path).name))
+    except (json.JSONDecodeError, csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} row {number + 1}: {error}") from None
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        raise ValueError(f"{path}: {str(error).splitlines()[0]}") from None
+    if number == 0:
+        raise ValueError(f"{path}: there are no puzzles in this file")
+
+
+def _rows(path: Path) -> Iterator[Any]:
+    if path.suffix == ".parquet":
+        yield from parquet.read_table(path).to_pylist()
+        return
+    with path.open("rb") as raw:
+        stream = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+        file = io.TextIOWrapper(stream, "utf-8", newline="")
+        if ".csv" in path.suffixes:
+            for row in csv.DictReader(file, strict=True):
+                yield {name: json.loads(field) if str(field).startswith("[") else field for name, field in row.items()}
+        else:
+            yield from (json.loads(line) for line in file if line.strip())
+
+
+def parse_grid(value: Any, name: str) -> Grid:
+    """The rows of a grid written in any of the ways of the module's table.
+
+    Raises:
+        ValueError: if it is no grid; one line that begins with `name`.
+    """
+    if isinstance(value, str):
+        value = value.splitlines()
+    if isinstance(value, list) and value and not isinstance(value[0], (str, list)):
+        value = [value]
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{name} is no grid but {value!r:.40}")
+    grid = [list(row) if isinstance(row, (str, list)) else [row] for row in value]
+    for number, row in enumerate(grid, start=1):
+        if len(row) != len(grid[0]):
+            raise ValueError(f"{name} has {len(grid[0])} cells in row 1 and {len(row)} in row {number}")
+        for symbol in row:
+            if not isinstance(symbol, (str, int)) or symbol in (PAD, ""):
+                raise ValueError(f"{name} has {symbol!r:.40} in row {number}; a cell is a number or a string")
+    if not grid[0]:
+        raise ValueError(f"{name} has no cells")
+    return [[str(symbol) for symbol in row] for row in grid]
+
+
+# From symbols to tokens
+
+
+def infer_canvas(path: str | Path) -> Canvas:
+    """The canvas of a training file; see `read_examples` for what it raises."""
+    status = os.stat(path)
+    return _infer_canvas(str(path), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=8)
+def _infer_canvas(path: str, *version: int) -> Canvas:
+    height = width = 0
+    symbols: set[str] = set()
+    answers: set[str] = set()
+    puzzle_ids: dict[str, int] = {}
+    for example in read_examples(path):
+        for grid in (example.input, example.output):
+            height, width = max(height, len(grid)), max(width, len(grid[0]))
+            symbols.update(*grid)
+        answers.update(*example.output)
+        if example.puzzle_id is not None:
+            puzzle_ids[example.puzzle_id] = None
+    vocabulary = (PAD, *sorted(symbols, key=lambda symbol: (not symbol.isdecimal(), symbol.zfill(9), symbol)))
+    answer_tokens = tuple(token for token, symbol in enumerate(vocabulary) if symbol in answers)
+    return Canvas(vocabulary, height, width, answer_tokens, tuple(puzzle_ids))
+
+
+def encode(grid: Grid, canvas: Canvas, name: str) -> np.ndarray:
+    """A grid as tokens on the canvas, int16 [height * width].
+
+    Raises:
+        ValueError: if it does not fit or has an unknown symbol; one line that begins with `name`.
+    """
+    if len(grid) > canvas.height or len(grid[0]) > canvas.width:
+        largest = f"{canvas.height}x{canvas.width}"
+        raise ValueError(
+            f"{name} is {len(grid)}x{len(grid[0])}, which does not fit the training file's {largest} canvas"
+        )
+    tokens = np.zeros((canvas.height, canvas.width), dtype=np.int16)
+    token_of = {symbol: token for token, symbol in enumerate(canvas.vocabulary)}
+    for number, row in enumerate(grid):
+        for symbol in row:
+            if symbol not in token_of:
+                raise ValueError(f"{name} has {symbol!r} in row {number + 1}, which is nowhere in the training file")
+        tokens[number, : len(row)] = [token_of[symbol] for symbol in row]
+    return tokens.ravel()
+
+
+# The builder
+
+
+class Grids(PuzzleBuilder):
+    """Own puzzles: `input_ids`, `labels` (int16 tokens, 0 = pad, row by row), `puzzle_ids` (int32) and `source`.
+
+    Attributes:
+        canvas: vocabulary and size of the grids.
+    """
+
+    FILES_CONFIG = "own"
+    SUFFIXES = SUFFIXES
+    BUILDER_CONFIG_CLASS = PuzzleConfig
+    DEFAULT_CONFIG_NAME = "own"
+    BUILDER_CONFIGS: ClassVar[list[PuzzleConfig]] = [PuzzleConfig(name="own", description="own puzzles")]
+
+    def _info(self) -> datasets.DatasetInfo:
+        if self.config.data_dir is None:
+            raise ValueError("the task 'grid' reads your own puzzles: give the folder of their files as data_dir")
+        self.canvas = infer_canvas(find_file(self.config.data_dir, "train", SUFFIXES))
+        tokens = datasets.List(datasets.Value("int16"), self.canvas.height * self.canvas.width)
+        return datasets.DatasetInfo(
+            description=self.config.description,
+            homepage=self.config.homepage,
+            license=self.config.license,
+            features=datasets.Features(
+                input_ids=tokens,
+                labels=tokens,
+                puzzle_ids=datasets.Value("int32"),
+                source=datasets.Value("string"),
+            ),
+        )
+
+    def _generate_tables(self, split: str, path: str) -> Iterator[tuple[tuple[int, int], pa.Table]]:
+        id_of = {puzzle_id: number for number, puzzle_id in enumerate(self.canvas.puzzle_ids, start=1)} | {None: 0}
+        input_ids, labels, puzzle_ids, sources = [], [], [], []
+        for example in read_examples(path):
+            if example.puzzle_id not in id_of:
+                fault = f"the puzzle_id {example.puzzle_id!r} is in no training row, so there is no embedding for it"
+                raise ValueError(f"{example.place}: {fault}; if ids only number the rows, leave them out")
+            input_ids.append(encode(example.input, self.canvas, f"{example.place}: the input"))
+            labels.append(encode(example.output, self.canvas, f"{example.place}: the output"))
+            puzzle_ids.append(id_of[example.puzzle_id])
+            sources.append(example.source)
+        columns = {"puzzle_ids": pa.array(puzzle_ids, pa.int32()), "source": pa.array(sources, pa.string())}
+        yield (0, 0), self._choose(split, puzzle_table(np.stack(input_ids), np.stack(labels), **columns))
