@@ -31,6 +31,7 @@ from torch import Tensor
 
 from datasets_scripts import augmentation
 from datasets_scripts.augmentation import random_bits
+from modeling_trm import randomness_trm
 from modeling_trm.symmetries_trm import BLANK_TOKEN, FIRST_DIGIT_TOKEN
 
 HUB_FOLDER = "hf://datasets/sapientinc/sudoku-extreme"
@@ -407,7 +408,8 @@ def _mini_table(split: str, seed: int) -> pa.Table:
 def _fingerprint(data_dir: str | None) -> str:
     """Changes with the code and the files that make the data, so that `datasets` reuses no stale cache."""
     digest = hashlib.blake2b(digest_size=8)
-    for path in (Path(__file__), Path(augmentation.__file__), *sorted(BUNDLED_FOLDER.glob("*.csv.gz"))):
+    code = (Path(module_file) for module_file in (__file__, augmentation.__file__, randomness_trm.__file__))
+    for path in (*code, *sorted(BUNDLED_FOLDER.glob("*.csv.gz"))):
         digest.update(path.read_bytes())
     for path in sorted(Path(data_dir).glob("*.csv*")) if data_dir else ():
         status = path.stat()
