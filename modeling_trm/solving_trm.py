@@ -23,7 +23,6 @@ from transformers.utils.generic import ModelOutput
 from .randomness_trm import fingerprint, random_normals
 
 ESCALATION = 4  # each round of attempts brings their number to so many times that of the round before
-LEAST_ROWS = 64  # attempts at few puzzles share a batch of up to this many rows
 READ_AHEAD = 8  # batches' worth of puzzles held at most, done or not: what bounds the memory of a stream
 
 
@@ -75,7 +74,7 @@ class SolvingMixin:
         return_steps: bool = False,
         generator: torch.Generator | None = None,
         *,
-        batch_size: int | None = None,
+        batch_size: int = 256,
         **options: Any,
     ) -> TrmSolution:
         """Solves puzzles: supervision steps until the halting logit passes the threshold or the steps run out.
@@ -90,12 +89,13 @@ class SolvingMixin:
                 model was trained for often helps.
             halt_threshold: an attempt halts when its halting logit is above this; `config.halt_threshold` when
                 `None`, `float("inf")` for always `max_steps` steps (the paper's evaluation).
-            num_rollouts: the most attempts per puzzle and view. They come in rounds, 1, 4, 16, ... in all, until one
-                is confident (or verified). Useful with `noise_std` > 0.
+            num_rollouts: the most attempts per puzzle and view, which differ by their noise. They come in rounds, 1,
+                4, 16, ... in all, until one is confident (or verified). Without noise they would all be the same, and
+                only one is made.
             noise_std: deviation of the Gaussian noise added to both states before each step.
             return_steps: also return the answer and halting logit after every step.
             generator: where the seed of the noise is drawn from; torch's default when `None`.
-            batch_size: rows worked on at a time; all puzzles at once when `None`.
+            batch_size: the most rows worked on at a time.
             min_steps (`int`, defaults to 1): an attempt does at least so many steps.
             selection (`"best"` or `"vote"`, defaults to `"best"`): the attempt with the highest halting logit, or the
                 answer that most attempts agree on (ties go to the higher mean halting probability).
@@ -122,8 +122,6 @@ class SolvingMixin:
             generator=generator,
             **options,
         )
-        if batch_size is None:
-            batch_size = max(len(input_ids), min(plan.num_attempts, LEAST_ROWS))
         return next(Queue(self, plan, batch_size).solve([(input_ids, puzzle_ids)]))
 
     def solve_dataset(
@@ -200,7 +198,7 @@ class Plan:
     @property
     def num_attempts(self) -> int:
         """The most attempts per puzzle."""
-        return self.num_rollouts * self.augmentations
+        return (self.num_rollouts if self.noise_std > 0 else 1) * self.augmentations
 
 
 @dataclass
