@@ -65,7 +65,7 @@ class RenderingMixin:
             format: "ansi" or "text" for a terminal, with and without colours; "html", a page of its own with a slider;
                 "png", all steps side by side; "gif", one after the other.
             label: the right answer; with it every cell is drawn as right or wrong. Without it wrong means that a digit
-                of a Sudoku occurs twice in a row, column or box.
+                of a Sudoku occurs twice in a row, column or box, or stands in place of a clue.
 
         Returns:
             Text for "ansi", "text" and "html", the bytes of a file for "png" and "gif".
@@ -104,7 +104,8 @@ def mark(grid: Grid, question: Grid, previous: Grid, box: Box, label: Grid | Non
         changed = symbol != at(previous, row, column)
         if label is not None and symbol != at(question, row, column):
             return Cell(symbol, "right" if symbol == at(label, row, column) else "wrong", changed)
-        if (row, column) in clashing:
+        overwritten = box is not None and at(question, row, column) not in (symbol, BLANK)
+        if (row, column) in clashing or overwritten:
             return Cell(symbol, "wrong", changed)
         if symbol == at(question, row, column):
             return Cell(symbol, "blank" if symbol == BLANK else "given", changed)
@@ -214,6 +215,8 @@ def draw_frame(frame: Frame, box: Box) -> Any:
             x, y = left + column * size, head + row * size
             outline = f"#{FAINT}" if size >= 12 else None
             draw.rectangle((x, y, x + size, y + size), f"#{background(cell, box) or PAPER}", outline)
+            if cell.kind == "wrong" and not box:
+                draw.rectangle((x + 1, y + 1, x + size - 1, y + size - 1), None, f"#{INKS['wrong']}", 2)
             if is_written(cell, box):
                 ink = f"#{INKS.get(cell.kind, INK)}"
                 draw.text((x + size / 2, y + size / 2), cell.symbol, ink, font, anchor="mm")
@@ -275,6 +278,7 @@ td {{ width: {size}px; height: {size}px; padding: 0; text-align: center; font-si
 td.top {{ border-top: 2px solid #{ink}; }} td.left {{ border-left: 2px solid #{ink}; }}
 table.boxes {{ border: 2px solid #{ink}; }}
 td.given {{ font-weight: bold; }} {inks}
+table:not(.boxes) td.wrong {{ box-shadow: inset 0 0 0 2px currentColor; }}
 input {{ width: 16rem; vertical-align: middle; }}
 </style>
 <div id="caption"></div><table id="grid"{boxes}></table>
