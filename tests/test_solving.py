@@ -18,13 +18,7 @@ BOX_SHAPE, CELLS, TOKENS = (2, 3), 36, 8
 INFINITY = float("inf")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors here are too small to share; on a busy machine two threads wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def symmetry_of_view(seed: int, view: torch.Tensor, key: torch.Tensor):

@@ -37,15 +37,20 @@ def plot_sweep(results: Sequence[dict[str, Any]], name: str, path: Path) -> None
 
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
-    curve = sorted(
-        (row["mean_total_steps"], row["exact_accuracy"], *row["exact_accuracy_ci95"], row[name]) for row in results
-    )
+    labels: dict[tuple[float, ...], list[str]] = {}  # settings that came to the same point share a label
+    for row in results:
+        point = (row["mean_total_steps"], row["exact_accuracy"], *row["exact_accuracy_ci95"])
+        labels.setdefault(point, []).append(str(row[name]))
+    curve = sorted(labels)
     axes.plot([steps for steps, *_ in curve], [100 * exact for _, exact, *_ in curve], marker="o", color=COLOR)
-    for steps, exact, low, high, value in curve:
+    for steps, exact, low, high in curve:
         axes.plot([steps, steps], [100 * low, 100 * high], color=COLOR, alpha=0.4)
-        axes.annotate(f"{value}", (steps, 100 * exact), textcoords="offset points", xytext=(7, -12))
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter("{x:g}")
+        text = ", ".join(labels[steps, exact, low, high])
+        axes.annotate(text, (steps, 100 * exact), textcoords="offset points", xytext=(-7, 5), ha="right")
+    axes.margins(x=0.12)
+    if curve[-1][0] > 8 * curve[0][0]:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("supervision steps per puzzle, all attempts")
     axes.set_ylabel("exact accuracy, %")
     first = results[0]
