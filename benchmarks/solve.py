@@ -103,7 +103,7 @@ def main() -> None:
             "worst": round(1000 * max(latencies), 1),
         },
         "import_seconds": round(statistics.median(imports), 3),
-        "capabilities": torch.cpu.get_capabilities(),
+        "avx512_bf16": bool(torch.cpu.get_capabilities().get("avx512_bf16")),
         **describe_run(torch.device("cpu")),
     }
     print(json.dumps(report, indent=2))
