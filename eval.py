@@ -1,5 +1,8 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""Scores a model:  python eval.py --model runs/sudoku_easy --task sudoku --split test --output results.json"""
+"""Scores a model:  python eval.py --model runs/sudoku_easy --task sudoku --split test --output results.json
+
+With `--sweep num_rollouts=1,4,16` it is scored once for each value, and the curve is drawn beside the results.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,15 +13,17 @@ from accelerate import Accelerator
 from transformers import AutoProcessor
 from transformers.utils import logging
 
-from datasets_scripts.tasks import load_puzzles
+from datasets_scripts.tasks import TASKS, load_puzzles
 from training.arc_evaluation import evaluate_arc, report_arc
 from training.arguments import EvalArguments, parse_arguments, require, run_command, user_errors
 from training.evaluation import describe_run, evaluate, load_model, report, write_results
+from training.sweeps import parse_sweep, plot_sweep
 from training.transfer import check_same_puzzles
 
 
 def main(command_line: list[str]) -> None:
     (args,) = parse_arguments([EvalArguments], command_line)
+    swept, values = parse_sweep(args) if args.sweep else (None, [])
     logging.disable_progress_bar()
     model = load_model(args.model, getattr(torch, args.dtype))
     with user_errors("", ValueError, OSError):
@@ -47,27 +52,35 @@ def main(command_line: list[str]) -> None:
         resume_dir = submission.with_name(submission.name + ".votes")
         run = partial(evaluate_arc, num_votes=args.num_votes, submission=submission, resume_dir=resume_dir)
         show = report_arc
-    scores = run(
-        model.to(accelerator.device),
-        puzzles,
-        batch_size=args.batch_size,
-        accelerator=accelerator,
-        generator=torch.Generator(accelerator.device).manual_seed(args.seed),
-        max_steps=args.max_steps,
-        halt_threshold=args.halt_threshold,
-        num_rollouts=args.num_rollouts,
-        noise_std=args.noise_std,
-    )
-    results = {"model": args.model, "task": args.task, "dataset": puzzles.config, "split": args.split, **scores}
-    results |= {
-        "dtype": args.dtype,
-        "seed": args.seed,
-        "data_seed": args.data_seed,
-        **describe_run(accelerator.device),
+    options = {
+        name: getattr(args, name)
+        for name in ("max_steps", "min_steps", "halt_threshold", "num_rollouts", "noise_std", "augmentations")
     }
+    options |= {"selection": args.selection, "seed": args.seed, "random_symmetry": puzzles.format.random_symmetry}
+    options["verify"] = TASKS[args.task].checker if args.verify else None
+    all_results = []
+    for setting in [{swept: value} for value in values] or [{}]:
+        with user_errors("", ValueError):
+            scores = run(
+                model.to(accelerator.device),
+                puzzles,
+                batch_size=args.batch_size,
+                accelerator=accelerator,
+                **options | setting,
+            )
+        results = {"model": args.model, "task": args.task, "dataset": puzzles.config, "split": args.split, **scores}
+        results |= {
+            "dtype": args.dtype,
+            "seed": args.seed,
+            "data_seed": args.data_seed,
+            **describe_run(accelerator.device),
+        }
+        accelerator.print(*(f"{name} = {value}" for name, value in setting.items()), show(results), sep="\n")
+        all_results.append(results)
     if accelerator.is_main_process and args.output:
-        write_results(results, Path(args.output))
-    accelerator.print(show(results))
+        write_results(all_results if swept else all_results[0], Path(args.output))
+        if swept:
+            plot_sweep(all_results, swept, Path(args.output).with_suffix(".png"))
 
 
 if __name__ == "__main__":

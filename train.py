@@ -31,7 +31,6 @@ def main(command_line: list[str]) -> None:
                 seed=args.data_seed,
                 num_train_puzzles=args.num_train_puzzles,
                 num_augmentations=args.num_augmentations,
-                max_examples=args.num_test_puzzles if split == "test" else None,
             )
             for split in ("train", "test")
         }

@@ -1,13 +1,11 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Random symmetries, drawn on the fly: a pure function of (seed, epoch, index).
 
-Random numbers come from a counter instead of a state: the splitmix64 finaliser (Steele et al., "Fast splittable
-pseudorandom number generators", 2014) mixes the key into bits. So any augmented example can be rebuilt from its key
-alone, whatever batch, process or device it was made in. The official builder writes 1,000 augmented copies of every
+Random numbers come from a counter instead of a state, so any augmented example can be rebuilt from its key alone,
+whatever batch, process or device it was made in. The official builder writes 1,000 augmented copies of every
 puzzle to disk instead; the law of one copy is the same.
 """
 
-import hashlib
 import math
 from functools import cache
 from itertools import permutations, product
@@ -15,66 +13,9 @@ from itertools import permutations, product
 import torch
 from torch import Tensor
 
+from modeling_trm.randomness_trm import random_bits as random_bits
+from modeling_trm.randomness_trm import random_integers
 from modeling_trm.symmetries_trm import Symmetry, dihedral_symmetry, sudoku_symmetry
-
-
-def _signed(value: int) -> int:
-    """The int64 with the same low 64 bits."""
-    return (value + 2**63) % 2**64 - 2**63
-
-
-_GOLDEN_GAMMA = _signed(0x9E3779B97F4A7C15)
-_MULTIPLIER_1 = _signed(0xBF58476D1CE4E5B9)
-_MULTIPLIER_2 = _signed(0x94D049BB133111EB)
-
-
-def _shift_right(x: Tensor, bits: int) -> Tensor:
-    """Logical shift: torch's own is arithmetic and would drag the sign along."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def _mix(x: Tensor) -> Tensor:
-    """The splitmix64 finaliser, a bijection of 64-bit words."""
-    x = (x ^ _shift_right(x, 30)) * _MULTIPLIER_1
-    x = (x ^ _shift_right(x, 27)) * _MULTIPLIER_2
-    return x ^ _shift_right(x, 31)
-
-
-@cache
-def _stream(purpose: str, seed: int) -> int:
-    """A 64-bit key for each purpose and seed, so that no two purposes ever see related numbers."""
-    digest = hashlib.blake2b(f"{purpose}/{seed}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True)
-
-
-def random_bits(seed: int, epoch: int | Tensor, index: int | Tensor, num_draws: int, *, purpose: str) -> Tensor:
-    """Uniform 63-bit integers that depend on nothing but the arguments.
-
-    Args:
-        seed: any integer.
-        epoch, index: int64 [batch] or integers, on the device where the numbers are wanted; they broadcast.
-        num_draws: numbers per (epoch, index); asking for more does not change the first ones.
-        purpose: a name for what the numbers are used for; each purpose has its own independent stream.
-
-    Returns:
-        int64 [batch, num_draws] in [0, 2**63), equal on every device (batch is 1 if epoch and index are integers).
-    """
-    device = next((x.device for x in (epoch, index) if isinstance(x, torch.Tensor)), None)
-    epoch, index = (torch.as_tensor(x, dtype=torch.int64, device=device) for x in (epoch, index))
-    key = _mix(_mix(_stream(purpose, seed) + epoch * _GOLDEN_GAMMA) + index * _GOLDEN_GAMMA)  # [batch] or []
-    counter = torch.arange(1, num_draws + 1, device=device) * _GOLDEN_GAMMA
-    return _shift_right(_mix(key.reshape(-1, 1) + counter), 1)
-
-
-def random_integers(
-    seed: int, epoch: int | Tensor, index: int | Tensor, *highs: int, purpose: str
-) -> tuple[Tensor, ...]:
-    """For each of `highs` a tensor of uniform integers in [0, high), int64 [batch]; arguments as in `random_bits`.
-
-    The bias of the remainder is below high / 2**63.
-    """
-    bits = random_bits(seed, epoch, index, len(highs), purpose=purpose)
-    return tuple(draws % high for draws, high in zip(bits.unbind(1), highs, strict=True))
 
 
 def random_order(seed: int, size: int, positions: Tensor, *, purpose: str) -> Tensor:

@@ -17,6 +17,7 @@ from pyarrow import csv
 
 from datasets_scripts import augmentation
 from datasets_scripts.augmentation import random_bits
+from modeling_trm import randomness_trm
 
 
 @dataclass
@@ -104,7 +105,7 @@ class PuzzleBuilder(datasets.ArrowBasedBuilder):
     def _fingerprint(cls, data_dir: str | None) -> str:
         """Changes with the code and the files that make the data, so that `datasets` reuses no stale cache."""
         digest = hashlib.blake2b(digest_size=8)
-        code = (sys.modules[cls.__module__].__file__, __file__, augmentation.__file__)
+        code = (sys.modules[cls.__module__].__file__, __file__, augmentation.__file__, randomness_trm.__file__)
         bundled = sorted(cls.BUNDLED_FOLDER.glob("*.gz")) if cls.BUNDLED_FOLDER else []
         for path in (*map(Path, code), *bundled):
             digest.update(path.read_bytes())

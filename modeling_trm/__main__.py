@@ -15,7 +15,9 @@ from safetensors import SafetensorError
 from transformers import AutoModel, AutoProcessor
 from transformers.utils import logging
 
-from .rendering_trm import render_grid
+from .pipeline_trm import PuzzleSolvingPipeline
+
+PICTURES = ("gif", "png", "html")
 
 
 def read_puzzle(given: str) -> str:
@@ -25,44 +27,57 @@ def read_puzzle(given: str) -> str:
     return Path(given).read_text() if len(given) < 1024 and os.path.isfile(given) else given
 
 
+def write(path: Path, picture: str | bytes) -> None:
+    """Writes a picture, whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(picture.encode() if isinstance(picture, str) else picture)
+    os.replace(temporary, path)
+
+
 def fail(message: str) -> int:
     """Tells the user what is wrong, in one line; the exit status."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
 
-def main(arguments: list[str] | None = None) -> int:
+def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m modeling_trm", description="Solve a puzzle step by step.")
     parser.add_argument(
         "puzzle", nargs="?", default="-", help="the puzzle, a file that holds it, or - for standard input"
     )
     parser.add_argument("--model", required=True, help="folder or Hub repository of a trained model")
     parser.add_argument("--max_steps", type=int, help="the most steps; the model's own when not given")
-    args = parser.parse_args(arguments)
+    parser.add_argument("--num_rollouts", type=int, default=1, help="the most attempts, while the model is in doubt")
+    parser.add_argument("--noise_std", type=float, default=0.0, help="deviation of the noise that attempts differ by")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise")
+    for name in PICTURES:
+        parser.add_argument(f"--{name}", type=Path, metavar=f"OUT.{name}", help=f"draw the steps into a {name} file")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = parse(arguments)
     logging.disable_progress_bar()
     try:
         model = AutoModel.from_pretrained(args.model, dtype=torch.float32)
         processor = AutoProcessor.from_pretrained(args.model)
     except (ValueError, OSError, SafetensorError, StrictDataclassError) as error:
         return fail(f"cannot load the model {args.model}: {error}")
+    solve = PuzzleSolvingPipeline(model=model, processor=processor)
+    options = {name: getattr(args, name) for name in ("max_steps", "num_rollouts", "noise_std", "seed")}
     try:
-        question = processor(read_puzzle(args.puzzle))["input_ids"]
-        solution = model.solve(question, max_steps=args.max_steps, return_steps=True)
-    except (ValueError, OSError) as error:
+        result = solve(read_puzzle(args.puzzle), return_steps=True, **options)
+        pictures = {path: processor.render(result, name) for name in PICTURES if (path := getattr(args, name))}
+        for path, picture in pictures.items():
+            write(path, picture)
+    except (ValueError, OSError, ImportError) as error:
         return fail(str(error))
 
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    clues = question[0]
-    print(f"The puzzle\n\n{render_grid(processor, clues, color=color)}\n")
-    previous = clues
-    for step, (answer, halt_logit) in enumerate(
-        zip(solution.step_answers[0], solution.step_halt_logits[0], strict=True), start=1
-    ):
-        changed = int((answer != previous).sum())
-        print(f"After step {step}: {changed} cells changed, {torch.sigmoid(halt_logit):.1%} sure of being right\n")
-        print(f"{render_grid(processor, answer, clues, previous, color)}\n")
-        previous = answer
-    print("The model stopped by itself." if solution.halted[0] else "The steps ran out: not solved with confidence.")
+    print(processor.render(result, "ansi" if color else "text"), end="\n\n")
+    print("The model stopped by itself." if result["solved"] else "The steps ran out: not solved with confidence.")
+    for path in pictures:
+        print(f"wrote {path}")
     return 0
 
 

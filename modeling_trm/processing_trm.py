@@ -9,10 +9,12 @@ from torch import Tensor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
+from .rendering_trm import RenderingMixin
+
 PAD = "<pad>"
 
 
-class TrmProcessor(ProcessorMixin):
+class TrmProcessor(ProcessorMixin, RenderingMixin):
     r"""
     Turns puzzles on a fixed grid into tokens and answers back into readable grids. It is saved beside the weights.
 
@@ -72,7 +74,7 @@ class TrmProcessor(ProcessorMixin):
         """
         if return_tensors != "pt":
             raise ValueError(f"return_tensors={return_tensors!r}: only 'pt' is supported")
-        batch = self._split(puzzles)
+        batch = self.split(puzzles)
         if not batch:
             raise ValueError("no puzzle given")
         rows = [self._encode(puzzle, f"puzzle {number + 1}") for number, puzzle in enumerate(batch)]
@@ -91,7 +93,7 @@ class TrmProcessor(ProcessorMixin):
         symbols = [self._symbol(int(token)) for token in tokens]
         return [symbols[start : start + self.width] for start in range(0, len(symbols), self.width)]
 
-    def _split(self, puzzles: Any) -> list[Any]:
+    def split(self, puzzles: Any) -> list[Any]:
         """The single puzzles in what the user gave: one puzzle, or a list of them."""
         puzzles = as_lists(puzzles)
         if isinstance(puzzles, str) or depth(puzzles) == 0:

@@ -3,6 +3,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
 _cache = tempfile.TemporaryDirectory(prefix="trm-tests-")  # removed when the session ends
@@ -28,3 +29,12 @@ def sudoku_splits() -> dict[str, dict[str, Puzzles]]:
         config: {split: load_puzzles("sudoku", config, split) for split in ("train", "test")}
         for config in ("hard-sample", "easy-sample", "mini-6x6")
     }
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For tensors too small to share: on a busy machine two threads mostly wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

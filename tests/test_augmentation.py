@@ -9,14 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets_scripts.augmentation import (
-    _mix,
     digit_permutations,
     line_permutations,
-    random_bits,
-    random_integers,
     random_sudoku_symmetry,
 )
 from datasets_scripts.sudoku import is_solved
+from modeling_trm.randomness_trm import _mix, random_bits, random_integers
 
 CPU = torch.device("cpu")
 NUM_DRAWS = 40_000

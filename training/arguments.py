@@ -126,8 +126,15 @@ class EvalArguments:
     batch_size: int = option(500, "puzzles per batch")
     max_steps: int | None = option(None, "the most supervision steps; the model's own when not given")
     halt_threshold: float | None = option(None, "halting logit above which a puzzle is done; inf never stops early")
-    num_rollouts: int = option(1, "trajectories per puzzle, the most confident of which counts")
-    noise_std: float = option(0.0, "deviation of the noise on the states of each trajectory")
+    min_steps: int = option(1, "the fewest supervision steps")
+    num_rollouts: int = option(1, "the most attempts per puzzle: 1, 4, 16, ... until one is confident")
+    noise_std: float = option(0.0, "deviation of the noise on the states, which attempts differ by")
+    augmentations: int = option(1, "symmetric views of each puzzle that attempts are made on")
+    selection: Literal["best", "vote"] = option("best", "the attempt that counts: most confident, or most frequent")
+    verify: bool = option(False, "let the task's checker decide which attempts are done; adds verified_accuracy")
+    sweep: str | None = option(
+        None, "a curve, such as num_rollouts=1,4,16: a JSON list in --output and a plot beside it"
+    )
     dtype: Literal["float32", "bfloat16"] = option("float32", "dtype of the weights and the computation")
     seed: int = option(0, "seed of the noise")
     data_seed: int = option(0, "seed of puzzles that are generated")

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from modeling_trm import TrmCarry, TrmForPuzzleSolving, TrmProcessor
+from modeling_trm import PuzzleSolvingPipeline, TrmCarry, TrmForPuzzleSolving, TrmProcessor
 
 from .arc_evaluation import VoteTable
 from .arguments import UserError
@@ -180,7 +180,6 @@ def written_whole(folder: Path) -> Iterator[Path]:
 
 
 def save_model(model: TrmForPuzzleSolving, processor: TrmProcessor, folder: Path) -> None:
-    """Writes weights, configuration, processor and remote code: a folder for `from_pretrained`."""
+    """Writes weights, configuration, processor and remote code: a folder for `from_pretrained` and `pipeline`."""
     with written_whole(folder) as temporary:
-        model.save_pretrained(temporary)
-        processor.save_pretrained(temporary)
+        PuzzleSolvingPipeline(model=model, processor=processor, device=model.device).save_pretrained(temporary)

@@ -55,69 +55,90 @@ def evaluate(
     Args:
         model: on the accelerator's device.
         puzzles: the split; each process solves its share.
-        batch_size: puzzles per call of `solve`.
+        batch_size: puzzles worked on at a time.
         autocast: context of the computation.
-        solve_arguments: of `solve`.
+        solve_arguments: of `solve`; with `seed`, the scores do not depend on the number of processes.
 
     Returns:
         num_examples, exact_accuracy (every labelled cell right) with its 95 % Wilson interval, cell_accuracy (mean
         share of right cells), halt_accuracy (halting logit above the threshold exactly where the answer is right),
-        mean_steps, the task's own scores (`PuzzleFormat.metrics`, such as a maze's optimal_accuracy), by_source (the
-        same by `Puzzles.source`, if there are several), seconds, puzzles_per_second, and the arguments of `solve` that
-        were in force (`halt_threshold` is `None` where nothing stops early).
+        mean_steps of the chosen attempts, mean_total_steps and mean_rollouts of all attempts, the task's own scores
+        (`PuzzleFormat.metrics`, such as a maze's optimal_accuracy), by_source (the same by `Puzzles.source`, if there
+        are several), verified_accuracy (share of answers that passed, with `verify`), steps_histogram (puzzles by the
+        steps of their chosen attempt), seconds, puzzles_per_second, and the arguments of `solve` that were in force
+        (`halt_threshold` is `None` where nothing stops early).
     """
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     sources = sorted(set(puzzles.source))
     source_of = torch.tensor([sources.index(source) for source in puzzles.source])
     metrics = puzzles.format.metrics
-    totals = torch.zeros(len(sources), 5 + len(metrics), device=device)  # see summarise; exact to 2^24 rows
+    totals = torch.zeros(len(sources), 7 + len(metrics), device=device)  # see `summarise`; exact to 2^24 rows
     config, given = model.config, {name: value for name, value in solve_arguments.items() if value is not None}
     threshold = given.get("halt_threshold", config.halt_threshold)
     believes = 0.0 if math.isinf(threshold) else threshold  # the halting head's verdict, where nothing stops early
+    max_steps = given.get("max_steps", config.max_solve_steps)
+    histogram, verified = torch.zeros(max_steps + 1, device=device), torch.zeros((), device=device)
     mine = torch.arange(rank, len(puzzles), world)
+    chunks = [rows for rows in mine.split(batch_size) if len(rows)]
+    questions = ((puzzles.input_ids[rows], take(puzzles.puzzle_ids, rows)) for rows in chunks)
     start = time.perf_counter()
     progress = tqdm(
         total=len(mine), desc="evaluating", unit="puzzle", leave=False, disable=not (show_progress and rank == 0)
     )
-    for rows in mine.split(batch_size):
-        input_ids, labels = puzzles.input_ids[rows].to(device), puzzles.labels[rows].to(device)
-        puzzle_ids = None if puzzles.puzzle_ids is None else puzzles.puzzle_ids[rows].to(device)
-        with autocast():
-            solution = model.solve(input_ids, puzzle_ids, **given)
-        right = (solution.answers == labels) & (labels != IGNORE_INDEX)
-        labelled = (labels != IGNORE_INDEX).sum(-1)
-        exact = right.sum(-1) == labelled
-        scores = (
-            torch.ones_like(exact),
-            exact,
-            right.sum(-1) / labelled.clamp(min=1),
-            (solution.halt_logits > believes) == exact,
-            solution.steps,
-            *(metric(input_ids, solution.answers) for metric in metrics.values()),
-        )
-        totals.index_add_(0, source_of[rows].to(device), torch.stack([score.float() for score in scores], dim=1))
-        progress.update(len(rows))
+    with autocast():
+        solutions = model.solve_dataset(questions, batch_size=batch_size, **given)
+        for rows, solution in zip(chunks, solutions, strict=True):
+            input_ids, labels = puzzles.input_ids[rows].to(device), puzzles.labels[rows].to(device)
+            right = (solution.answers == labels) & (labels != IGNORE_INDEX)
+            labelled = (labels != IGNORE_INDEX).sum(-1)
+            exact = right.sum(-1) == labelled
+            scores = (
+                torch.ones_like(exact),
+                exact,
+                right.sum(-1) / labelled.clamp(min=1),
+                (solution.halt_logits > believes) == exact,
+                solution.steps,
+                solution.total_steps,
+                solution.rollouts,
+                *(metric(input_ids, solution.answers) for metric in metrics.values()),
+            )
+            totals.index_add_(0, source_of[rows].to(device), torch.stack([score.float() for score in scores], dim=1))
+            histogram += solution.steps.bincount(minlength=max_steps + 1)
+            if solution.verified is not None:
+                verified += solution.verified.sum()
+            progress.update(len(rows))
     progress.close()
-    totals = accelerator.reduce(totals)
+    totals, histogram, verified = accelerator.reduce((totals, histogram, verified))
     seconds = time.perf_counter() - start
     results = summarise(totals.sum(0), list(metrics))
     if len(sources) > 1:
         results["by_source"] = {
             source: summarise(row, list(metrics)) for source, row in zip(sources, totals, strict=True)
         }
+    if "verify" in given:
+        results["verified_accuracy"] = verified.item() / len(puzzles)
     return results | {
-        "max_steps": given.get("max_steps", config.max_solve_steps),
+        "steps_histogram": {steps: int(count) for steps, count in enumerate(histogram.tolist()) if count},
+        "max_steps": max_steps,
+        "min_steps": given.get("min_steps", 1),
         "halt_threshold": None if math.isinf(threshold) else threshold,
         "num_rollouts": given.get("num_rollouts", 1),
         "noise_std": given.get("noise_std", 0.0),
+        "selection": given.get("selection", "best"),
+        "augmentations": given.get("augmentations", 1),
+        "verify": "verify" in given,
         "seconds": round(seconds, 3),
         "puzzles_per_second": round(len(puzzles) / seconds, 1),
     }
 
 
+def take(column: Tensor | None, rows: Tensor) -> Tensor | None:
+    return None if column is None else column[rows]
+
+
 def summarise(totals: Tensor, metrics: list[str]) -> dict[str, Any]:
-    """Means from the sums over puzzles of 1, exact, share of right cells, halting, steps, and each of `metrics`."""
-    count, exact, cells, halting, steps, *others = totals.tolist()
+    """Means from the sums of 1, exact, share of right cells, halting, steps, total steps, rollouts, `metrics`."""
+    count, exact, cells, halting, steps, total_steps, rollouts, *others = totals.tolist()
     return {
         "num_examples": int(count),
         "exact_accuracy": exact / count,
@@ -125,6 +146,8 @@ def summarise(totals: Tensor, metrics: list[str]) -> dict[str, Any]:
         "cell_accuracy": cells / count,
         "halt_accuracy": halting / count,
         "mean_steps": steps / count,
+        "mean_total_steps": total_steps / count,
+        "mean_rollouts": rollouts / count,
         **{name: total / count for name, total in zip(metrics, others, strict=True)},
     }
 
@@ -172,8 +195,8 @@ def current_commit() -> str | None:
     return done.stdout.strip()
 
 
-def write_results(results: dict[str, Any], path: Path) -> None:
-    """Writes one evaluation as JSON, whole or not at all."""
+def write_results(results: dict[str, Any] | list[dict[str, Any]], path: Path) -> None:
+    """Writes one evaluation, or those of a sweep, as JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(results, indent=2) + "\n")

@@ -1,0 +1,113 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""What early exit, the refilled batch and bfloat16 bring on this machine, as JSON.
+
+`always_all_steps` is the official evaluation on the same weights: every puzzle of a batch does every step. The ways of
+solving take turns, so that all see the same machine; medians are reported. Needs a trained model, such as that of
+`python train.py --config recipes/sudoku_6x6.yaml`.
+
+    python -m benchmarks.solve --model runs/sudoku_6x6 --dataset_config mini-6x6
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import AutoModel
+
+import modeling_trm  # noqa: F401  (registers TRM with the Auto classes)
+from datasets_scripts.tasks import Puzzles, load_puzzles
+from modeling_trm import TrmForPuzzleSolving
+from training.evaluation import describe_run
+
+OFFICIAL_STEPS = 16
+IMPORTS = """
+import time
+import torch, transformers
+from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedModel
+from transformers.pipelines import PIPELINE_REGISTRY
+start = time.perf_counter()
+import modeling_trm
+print(time.perf_counter() - start)
+"""
+
+
+def always_all_steps(model: TrmForPuzzleSolving, puzzles: Puzzles, batch_size: int) -> torch.Tensor:
+    """Answers of the official evaluation: `OFFICIAL_STEPS` supervision steps of whole batches."""
+    answers = []
+    with torch.no_grad():
+        for input_ids in puzzles.input_ids.split(batch_size):
+            embeds, states = model.model.embed(input_ids), model.model.initial_states(len(input_ids))
+            for _ in range(OFFICIAL_STEPS):
+                states = model.model.recur(embeds, *states)
+                logits = model.answer_logits(states[0])
+                model.halt_logits(states[0])
+            answers.append(logits.argmax(-1))
+    return torch.cat(answers)
+
+
+def early_exit(model: TrmForPuzzleSolving, puzzles: Puzzles, batch_size: int) -> torch.Tensor:
+    """Answers of `solve_dataset` with as many steps at most."""
+    batches = puzzles.input_ids.split(batch_size)
+    solutions = model.solve_dataset(batches, batch_size=batch_size, max_steps=OFFICIAL_STEPS)
+    return torch.cat([solution.answers for solution in solutions])
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure the speed of solving.")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--dataset_config", default="mini-6x6")
+    parser.add_argument("--max_examples", type=int, default=500)
+    parser.add_argument("--batch_size", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--num_threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.num_threads)
+    puzzles = load_puzzles("sudoku", args.dataset_config, "test", max_examples=args.max_examples)
+    models = {name: AutoModel.from_pretrained(args.model, dtype=name) for name in ("float32", "bfloat16")}
+    ways = {"always_all_steps": always_all_steps, "early_exit": early_exit}
+    seconds: dict[str, list[float]] = {f"{way}_{dtype}": [] for dtype in models for way in ways}
+    exact = {}
+    for _ in range(args.repeats):
+        for dtype, model in models.items():
+            for way, solve in ways.items():
+                spent, answers = timed(lambda solve=solve, model=model: solve(model, puzzles, args.batch_size))
+                seconds[f"{way}_{dtype}"].append(spent)
+                exact[f"{way}_{dtype}"] = (answers == puzzles.labels).all(1).float().mean().item()
+    rate = {name: len(puzzles) / statistics.median(times) for name, times in seconds.items()}
+    latencies = [timed(lambda row=row: models["float32"].solve(row[None]))[0] for row in puzzles.input_ids[:100]]
+    imports = [float(subprocess.check_output([sys.executable, "-c", IMPORTS], text=True)) for _ in range(args.repeats)]
+    report = {
+        "model": args.model,
+        "dataset": args.dataset_config,
+        "num_examples": len(puzzles),
+        "batch_size": args.batch_size,
+        "repeats": args.repeats,
+        "puzzles_per_second": {name: round(value, 1) for name, value in rate.items()},
+        "exact_accuracy": {name: round(value, 4) for name, value in exact.items()},
+        "early_exit_ratio": round(rate["early_exit_float32"] / rate["always_all_steps_float32"], 2),
+        "bfloat16_ratio": round(rate["always_all_steps_bfloat16"] / rate["always_all_steps_float32"], 2),
+        "one_puzzle_milliseconds": {
+            "median": round(1000 * statistics.median(latencies), 1),
+            "worst": round(1000 * max(latencies), 1),
+        },
+        "import_seconds": round(statistics.median(imports), 3),
+        "avx512_bf16": bool(torch.cpu.get_capabilities().get("avx512_bf16")),
+        **describe_run(torch.device("cpu")),
+    }
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()

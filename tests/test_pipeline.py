@@ -1,0 +1,145 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""The pipeline says what `solve` says, in a person's terms, here and in a process that has only the folder."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import pipeline
+
+from modeling_trm import PuzzleSolvingPipeline, TrmConfig, TrmForPuzzleSolving, TrmProcessor
+from modeling_trm.__main__ import main
+
+PUZZLE = "1..4.63.5.....2...6..3.5.4......1.3."
+OTHER = "." * 35 + "2"
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def solver() -> PuzzleSolvingPipeline:
+    torch.manual_seed(0)
+    config = TrmConfig(
+        vocab_size=8, seq_len=36, hidden_size=16, num_attention_heads=2, deep_cycles=1, latent_cycles=1,
+        max_supervision_steps=3, num_puzzle_tokens=1,
+    )  # fmt: skip
+    model = TrmForPuzzleSolving(config).eval()
+    torch.nn.init.normal_(model.halt_head.weight)
+    return pipeline("puzzle-solving", model=model, processor=TrmProcessor.for_sudoku(2, 3), device=-1)
+
+
+@pytest.fixture(scope="module")
+def folder(solver: PuzzleSolvingPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pipeline") / "model"
+    solver.save_pretrained(path)
+    return path
+
+
+def test_it_says_what_solve_says(solver):
+    input_ids = solver.processor([PUZZLE, OTHER])["input_ids"]
+    solution = solver.model.solve(input_ids, return_steps=True, max_steps=5)
+    for row, result in enumerate(solver([PUZZLE, OTHER], return_steps=True, max_steps=5)):
+        steps = int(solution.steps[row])
+        assert result["puzzle"] == solver.processor.to_grid(input_ids[row])
+        assert result["answer"] == solver.processor.decode(solution.answers[row])
+        assert "".join(map("".join, result["grid"])) == result["answer"]
+        assert result["solved"] == bool(solution.halted[row])
+        assert result["confidence"] == pytest.approx(torch.sigmoid(solution.halt_logits[row]).item())
+        assert (result["steps"], result["rollouts"]) == (steps, 1)
+        assert "verified" not in result
+        assert len(result["trace"]) == steps
+        assert result["trace"][-1]["grid"] == result["grid"]
+        before = result["puzzle"]
+        for step in result["trace"]:
+            changed = [[r, c] for r in range(6) for c in range(6) if step["grid"][r][c] != before[r][c]]
+            assert step["changed"] == changed
+            before = step["grid"]
+        json.dumps(result)
+
+
+def test_one_puzzle_or_many_in_any_form(solver):
+    one = solver(PUZZLE)
+    digits = [0 if symbol == "." else int(symbol) for symbol in PUZZLE]
+    grid = [digits[start : start + 6] for start in range(0, 36, 6)]
+    for form in (PUZZLE.replace(".", "0"), list(PUZZLE), digits, grid, np.array(grid), torch.tensor(grid)):
+        assert solver(form) == one
+    for forms in ([PUZZLE], [grid], np.array([grid])):
+        assert solver(forms) == [one]
+    assert solver([PUZZLE, OTHER] * 5, batch_size=3) == [one, solver(OTHER)] * 5
+
+
+def test_options_of_the_pipeline_hold_unless_a_call_says_otherwise(solver):
+    patient = pipeline(
+        "puzzle-solving", model=solver.model, processor=solver.processor, device=-1, halt_threshold=1e9, max_steps=4
+    )
+    assert patient(PUZZLE)["steps"] == 4
+    assert patient(PUZZLE, max_steps=2)["steps"] == 2
+
+
+def test_a_verifier_is_reported(solver):
+    def never(input_ids: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(answers), dtype=torch.bool)
+
+    result = solver(PUZZLE, verify=never, num_rollouts=4, noise_std=0.1)
+    assert (result["verified"], result["rollouts"]) == (False, 4)
+
+
+@pytest.mark.parametrize(("puzzle", "message"), [("123", "puzzle 1 has 3 cells"), ([], "no puzzle given")])
+def test_what_is_no_puzzle_is_refused(solver, puzzle, message):
+    with pytest.raises(ValueError, match=message):
+        solver(puzzle)
+
+
+FRESH_PROCESS = """
+import importlib.util, json, sys
+sys.path += json.loads(sys.argv[1])
+assert importlib.util.find_spec("modeling_trm") is None, "the package is importable: this would prove nothing"
+from transformers import pipeline
+solve = pipeline(model=sys.argv[2], trust_remote_code=True, device=-1)
+result = solve(sys.argv[3], return_steps=True)
+print(json.dumps([result, solve.processor.render(result, "html")]))
+"""
+
+
+def test_a_process_with_nothing_but_the_folder(solver, folder, tmp_path):
+    packages = json.dumps(sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
+    done = subprocess.run(
+        # Isolated and without `site`, so that no .pth file and no variable brings the package in.
+        [sys.executable, "-I", "-S", "-c", FRESH_PROCESS, packages, folder, PUZZLE],
+        cwd=tmp_path,
+        env={**os.environ, "HF_HOME": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    result, picture = json.loads(done.stdout.splitlines()[-1])
+    expected = solver(PUZZLE, return_steps=True)
+    assert result["answer"] == expected["answer"]
+    assert [step["grid"] for step in result["trace"]] == [step["grid"] for step in expected["trace"]]
+    assert picture.startswith("<!DOCTYPE html>")
+
+
+def test_the_command_draws_pictures(folder, tmp_path, capsys):
+    paths = {name: tmp_path / f"out.{name}" for name in ("gif", "png", "html")}
+    flags = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
+    assert main(["--model", str(folder), PUZZLE, *flags, "--num_rollouts", "4", "--noise_std", "0.2"]) == 0
+    shown = capsys.readouterr().out
+    assert "After step 1: " in shown
+    for name, start in (("gif", b"GIF89a"), ("png", b"\x89PNG"), ("html", b"<!DOCTYPE html>")):
+        assert paths[name].read_bytes().startswith(start)
+        assert f"wrote {paths[name]}" in shown
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_picture_that_cannot_be_written_is_one_line(folder, tmp_path, capsys):
+    assert main(["--model", str(folder), PUZZLE, "--gif", str(tmp_path / "nowhere" / "out.gif")]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert len(shown.err.splitlines()) == 1
+    assert "nowhere/out.gif" in shown.err

@@ -1,0 +1,275 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""Solving: the queue, the attempts and the views change the cost of an answer, never what it is."""
+
+import math
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datasets_scripts.augmentation import random_sudoku_symmetry
+from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmSolution
+from modeling_trm.randomness_trm import fingerprint, random_normals
+from modeling_trm.solving_trm import READ_AHEAD, Attempt, choose
+
+BOX_SHAPE, CELLS, TOKENS = (2, 3), 36, 8
+INFINITY = float("inf")
+
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def symmetry_of_view(seed: int, view: torch.Tensor, key: torch.Tensor):
+    return random_sudoku_symmetry(seed, view, key, BOX_SHAPE)
+
+
+@cache
+def model() -> TrmForPuzzleSolving:
+    """Untrained, in float64, with a halting head that is of two minds: about every other row halts at each step."""
+    torch.manual_seed(0)
+    config = TrmConfig(
+        vocab_size=TOKENS,
+        seq_len=CELLS,
+        hidden_size=16,
+        num_attention_heads=2,
+        intermediate_size=32,
+        deep_cycles=1,
+        latent_cycles=2,
+        max_supervision_steps=6,
+        num_puzzles=3,
+        num_puzzle_tokens=1,
+    )
+    solver = TrmForPuzzleSolving(config).double().eval()
+    generator = torch.Generator().manual_seed(1)
+    solver.halt_head.weight.data = torch.randn(solver.halt_head.weight.shape, generator=generator).double()
+    solver.model.puzzle_embeddings.weight.data = torch.randn(3, 16, generator=generator).double()
+    solver.halt_head.bias.data.zero_()
+    middle = solver.solve(puzzles(64), halt_threshold=INFINITY, seed=0).halt_logits.median()
+    solver.halt_head.bias.data -= middle
+    return solver
+
+
+def puzzles(count: int) -> torch.Tensor:
+    return torch.randint(1, TOKENS, (count, CELLS), generator=torch.Generator().manual_seed(2))
+
+
+def looks_right(input_ids: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+    """A made-up rule that an untrained model's answers meet now and then, and that depends on the puzzle."""
+    return (answers.sum(1) + input_ids.sum(1)) % 5 == 0
+
+
+def joined(solutions: list[TrmSolution]) -> dict[str, torch.Tensor]:
+    return {name: torch.cat([solution[name] for solution in solutions]) for name in solutions[0]}
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, other[name], rtol=0, atol=1e-6)
+        else:
+            assert torch.equal(tensor, other[name]), name
+
+
+PLANS = st.fixed_dictionaries(
+    {
+        "num_rollouts": st.sampled_from([1, 2, 7]),
+        "noise_std": st.sampled_from([0.0, 0.3]),
+        "augmentations": st.sampled_from([1, 3]),
+        "selection": st.sampled_from(["best", "vote"]),
+        "verify": st.sampled_from([None, looks_right]),
+        "min_steps": st.sampled_from([1, 3]),
+        "seed": st.integers(0, 2**31),
+    }
+)
+
+
+@settings(max_examples=25)
+@given(
+    PLANS, st.integers(1, 40), st.lists(st.integers(1, 9), min_size=1, max_size=6), st.randoms(use_true_random=False)
+)
+def test_an_answer_does_not_depend_on_its_batch(plan, batch_size, sizes, random):
+    plan["random_symmetry"] = symmetry_of_view
+    input_ids = puzzles(sum(sizes))
+    puzzle_ids = torch.arange(len(input_ids)) % 3
+    together = model().solve(input_ids, puzzle_ids, **plan)
+
+    order = list(range(len(input_ids)))
+    random.shuffle(order)
+    stream = zip(input_ids[order].split(sizes), puzzle_ids[order].split(sizes), strict=True)
+    solutions = list(model().solve_dataset(stream, batch_size=batch_size, **plan))
+    assert [len(solution.answers) for solution in solutions] == sizes
+    assert_same(joined(solutions), dict(together.select(torch.tensor(order))))
+
+
+@pytest.mark.parametrize("min_steps", [1, 3])
+def test_dropping_rows_changes_no_answer(min_steps):
+    full = model().solve(puzzles(64), halt_threshold=INFINITY, return_steps=True)
+    early = model().solve(puzzles(64), min_steps=min_steps, return_steps=True)
+    last = early.steps - 1
+    everyone = torch.arange(64)
+    assert torch.equal(early.answers, full.step_answers[everyone, last])
+    torch.testing.assert_close(early.halt_logits, full.step_halt_logits[everyone, last])
+    may_halt = (full.step_halt_logits > 0) & (torch.arange(1, 7) >= min_steps)
+    first = torch.where(may_halt.any(1), may_halt.int().argmax(1) + 1, 6)
+    assert torch.equal(early.steps, first)
+    assert torch.equal(early.halted, early.halt_logits > 0)
+    assert len(early.steps.unique()) > 2  # or this test would show little
+    after = torch.arange(early.step_answers.shape[1]) >= early.steps[:, None]
+    assert torch.equal(early.step_answers[after], early.answers[:, None].expand_as(early.step_answers)[after])
+    before = ~after
+    assert torch.equal(early.step_answers[before], full.step_answers[:, : after.shape[1]][before])
+
+
+def test_only_puzzles_in_doubt_are_attempted_again():
+    once = model().solve(puzzles(64), noise_std=0.3, seed=5)
+    often = model().solve(puzzles(64), noise_std=0.3, seed=5, num_rollouts=16)
+    assert torch.equal(often.rollouts[once.halted], torch.ones_like(often.rollouts[once.halted]))
+    assert torch.equal(often.answers[once.halted], once.answers[once.halted])
+    assert set(often.rollouts.tolist()) <= {1, 4, 16}
+    assert (often.rollouts[~often.halted] == 16).all()
+    assert (often.rollouts[~once.halted] > 1).all()
+    assert (often.halt_logits >= once.halt_logits).all()
+    assert (often.total_steps >= often.steps).all()
+    assert torch.equal(once.total_steps, once.steps)
+
+
+@given(st.integers(0, 2**31))
+@settings(max_examples=5)
+def test_more_rollouts_never_lower_the_verified_score(seed):
+    before = torch.zeros(48, dtype=torch.bool)
+    for num_rollouts in (1, 4, 16):
+        solution = model().solve(
+            puzzles(48), num_rollouts=num_rollouts, noise_std=0.5, verify=looks_right, seed=seed, max_steps=3
+        )
+        assert torch.equal(solution.verified, looks_right(puzzles(48), solution.answers))
+        assert (solution.verified >= before).all()
+        before = solution.verified
+    assert before.sum() > 0
+
+
+def test_views_are_solved_and_mapped_back():
+    key = fingerprint(puzzles(32), torch.zeros(32, dtype=torch.long))
+    symmetry = symmetry_of_view(9, torch.ones(32, dtype=torch.long), key)
+    plain = model().solve(puzzles(32), halt_threshold=INFINITY)
+    turned = model().solve(symmetry(puzzles(32)), halt_threshold=INFINITY)
+    both = model().solve(
+        puzzles(32), halt_threshold=INFINITY, augmentations=2, random_symmetry=symmetry_of_view, seed=9
+    )
+    prefer_turned = turned.halt_logits > plain.halt_logits
+    back = symmetry.inverse()(turned.answers)
+    assert 0 < prefer_turned.sum() < 32
+    assert torch.equal(both.answers, torch.where(prefer_turned[:, None], back, plain.answers))
+    assert torch.equal(both.rollouts, torch.full((32,), 2))
+
+
+def attempt(number: int, answer: int, halt_logit: float, accepted: bool = False) -> Attempt:
+    return Attempt(None, number, answer=torch.tensor([answer]), halt_logit=halt_logit, accepted=accepted)
+
+
+@pytest.mark.parametrize("selection", ["best", "vote"])
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from([-2.0, 0.0, 1.0]), st.booleans()), min_size=1), st.data())
+def test_the_choice_follows_the_rule_whatever_the_order(selection, drawn, data):
+    attempts = [attempt(number, *facts) for number, facts in enumerate(drawn)]
+    chosen = choose(data.draw(st.permutations(attempts)), selection)
+    pool = [one for one in attempts if one.accepted] or attempts
+    if selection == "vote":
+        answers = [int(one.answer) for one in pool]
+        most = max(answers.count(answer) for answer in answers)
+        assert answers.count(int(chosen.answer)) == most
+        pool = [one for one in pool if int(one.answer) == int(chosen.answer)]
+    assert chosen is max(pool, key=lambda one: one.halt_logit)  # the first of them, by number
+
+
+def test_the_noise_is_normal_and_keyed():
+    index = torch.arange(2000)
+    one, two = random_normals(3, 7, index, 100, purpose="noise")
+    for noise in (one, two):
+        assert abs(noise.mean()) < 5 / math.sqrt(noise.numel())
+        assert abs(noise.var() - 1) < 5 * math.sqrt(2 / noise.numel())
+        assert abs(noise.pow(4).mean() - 3) < 5 * math.sqrt(96 / noise.numel())
+        assert noise.isfinite().all()
+    assert abs((one * two).mean()) < 5 / math.sqrt(one.numel())
+    for other in (
+        random_normals(4, 7, index, 100, purpose="noise"),
+        random_normals(3, 8, index, 100, purpose="noise"),
+    ):
+        assert abs((one * other[0]).mean()) < 5 / math.sqrt(one.numel())
+    assert torch.equal(random_normals(3, 7, index[9:10], 50, purpose="noise")[0], one[9:10, :50])
+
+
+def test_seeds_and_generators():
+    def answers(**options):
+        return model().solve(puzzles(16), noise_std=0.5, halt_threshold=INFINITY, **options).halt_logits
+
+    assert torch.equal(answers(seed=1), answers(seed=1))
+    assert not torch.equal(answers(seed=1), answers(seed=2))
+    first, second = (torch.Generator().manual_seed(4) for _ in range(2))
+    assert torch.equal(answers(generator=first), answers(generator=second))
+    assert not torch.equal(answers(generator=first), answers(seed=4))
+
+
+def test_equal_puzzles_have_equal_names_and_others_do_not():
+    names = fingerprint(torch.cat([puzzles(500), puzzles(500).roll(1, dims=1), puzzles(500)]))
+    assert torch.equal(names[:500], names[1000:])
+    assert len(names.unique()) == 1000
+    ids = torch.arange(1000)
+    assert len(fingerprint(puzzles(1).expand(1000, -1), ids).unique()) == 1000
+
+
+def test_a_stream_is_read_as_it_is_solved():
+    taken = 0
+
+    def stream():
+        nonlocal taken
+        for _ in range(200):
+            taken += 1
+            yield puzzles(5)
+
+    solutions = model().solve_dataset(stream(), batch_size=4, num_rollouts=16, noise_std=0.3, seed=0)
+    assert taken == 0
+    for handed_out, solution in enumerate(solutions, start=1):
+        assert len(solution.answers) == 5
+        assert (taken - handed_out) * 5 <= READ_AHEAD * 4 + 5
+    assert handed_out == 200
+
+
+def test_more_steps_than_trained_for():
+    assert model().solve(puzzles(2), max_steps=50, halt_threshold=INFINITY).steps.tolist() == [50, 50]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_rollouts": 0}, "num_rollouts=0 must be at least 1"),
+        ({"max_steps": 0}, "max_steps=0 must be at least 1"),
+        ({"augmentations": 0}, "augmentations=0 must be at least 1"),
+        ({"min_steps": 7}, "min_steps=7 must not be above max_steps=6"),
+        ({"noise_std": -0.1}, "noise_std=-0.1 must be"),
+        ({"noise_std": float("nan")}, "noise_std=nan must be"),
+        ({"noise_std": INFINITY}, "noise_std=inf must be"),
+        ({"halt_threshold": float("nan")}, "halt_threshold=nan must be"),
+        ({"selection": "mean"}, "selection='mean' must be 'best' or 'vote'"),
+        ({"augmentations": 2}, "augmentations=2 needs random_symmetry"),
+        ({"batch_size": 0}, "batch_size=0 must be at least 1"),
+        ({"input_ids": torch.ones(2, 35)}, r"must be \[batch, 36\] .* not \[2, 35\]"),
+        ({"input_ids": torch.ones(0, 36)}, "a batch of at least 1"),
+        ({"input_ids": torch.full((2, 36), 8)}, "tokens 8 to 8, but this model knows 0 to 7"),
+        ({"puzzle_ids": torch.tensor([0, 3])}, "ids from 0 to 2"),
+    ],
+)
+def test_mistakes_are_named(options, message):
+    with pytest.raises(ValueError, match=message) as error:
+        model().solve(**({"input_ids": puzzles(2)} | options))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("broken", ["halt_head", "lm_head"])
+def test_broken_weights_are_reported(broken):
+    solver = TrmForPuzzleSolving(model().config)
+    solver.load_state_dict(model().state_dict())
+    getattr(solver, broken).weight.data[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="not finite: the model's weights hold NaN"):
+        solver.solve(puzzles(2))
