@@ -10,13 +10,12 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from transformers import AutoProcessor
 from transformers.utils import logging
 
 from datasets_scripts.tasks import TASKS, load_puzzles
 from training.arc_evaluation import evaluate_arc, report_arc
-from training.arguments import EvalArguments, parse_arguments, require, run_command, user_errors
-from training.evaluation import describe_run, evaluate, load_model, report, write_results
+from training.arguments import EvalArguments, parse_arguments, run_command, user_errors
+from training.evaluation import check_fit, describe_run, evaluate, load_model, report, write_results
 from training.sweeps import parse_sweep, plot_sweep
 from training.transfer import check_same_puzzles
 
@@ -36,13 +35,7 @@ def main(command_line: list[str]) -> None:
             num_augmentations=args.num_augmentations,
             max_examples=args.max_examples,
         )
-    with user_errors(f"cannot load the processor of {args.model!r}: ", ValueError, OSError):
-        processor = AutoProcessor.from_pretrained(args.model)
-    for name, value in puzzles.format.processor.items():
-        own = getattr(processor, name)
-        require(
-            own == value, f"the puzzles do not fit the model: {name} is {value} in the data, {own} in {args.model}"
-        )
+    check_fit(args.model, model, puzzles)
     accelerator = Accelerator(mixed_precision="no")
     run: Callable[..., dict] = evaluate
     show = report

@@ -17,7 +17,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import AutoModel
+from transformers import AutoModel, AutoProcessor
+from transformers.utils import PROCESSOR_NAME, cached_file
 
 from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmForPuzzleSolving
@@ -38,6 +39,19 @@ def load_model(name: str, dtype: torch.dtype) -> TrmForPuzzleSolving:
         model = AutoModel.from_pretrained(name, dtype=dtype)
     require(isinstance(model, TrmForPuzzleSolving), f"{name!r} is {type(model).__name__}, not TRM")
     return model
+
+
+def check_fit(name: str, model: TrmForPuzzleSolving, puzzles: Puzzles) -> None:
+    """Raises `UserError` if the puzzles have another size or vocabulary than the model and its processor."""
+    data, own = puzzles.format.processor, {}
+    sizes = {"seq_len": data["height"] * data["width"], "vocab_size": len(data["vocabulary"])}
+    with user_errors(f"cannot load the processor of {name!r}: ", ValueError, OSError):
+        if cached_file(name, PROCESSOR_NAME, _raise_exceptions_for_missing_entries=False):
+            own = vars(AutoProcessor.from_pretrained(name))
+    for field, value in {**sizes, **data}.items():
+        models = getattr(model.config, field) if field in sizes else own.get(field, value)
+        message = f"the puzzles of {puzzles.config} do not fit {name}: their {field} is {value}, the model's {models}"
+        require(models == value, message)
 
 
 def evaluate(
