@@ -262,6 +262,9 @@ class ArcAgi(datasets.ArrowBasedBuilder):
         found: dict[str, dict[str, Path]] = {"challenges": {}, "solutions": {}}
         for path in sorted(folder.glob("*.json*"), reverse=True):  # of a file and its gzip, the file comes last
             if match := re.fullmatch(r"(?:.*_)?(\w+?)_(challenges|solutions)\.json(?:\.gz)?", path.name):
+                other = found[match[2]].setdefault(match[1], path)
+                if other.name.removesuffix(".gz") != path.name.removesuffix(".gz"):
+                    raise ValueError(f"{folder}: {path.name} and {other.name} are the same subset, {match[1]!r}")
                 found[match[2]][match[1]] = path
         subsets = self.config.subsets or tuple(sorted(found["challenges"]))
         for subset in subsets or ("*",):

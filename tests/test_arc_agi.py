@@ -294,6 +294,16 @@ def test_missing_files_are_named(tmp_path):
         load_puzzles("arc-agi", "kaggle")
 
 
+def test_two_files_of_one_subset_are_refused(tmp_path):
+    for prefix in ("a_", "b_"):
+        write(tmp_path, "test", "challenges", {"abc": TASK}, prefix)
+    with pytest.raises(ValueError, match=r"a_test_challenges.json and b_test_challenges.json are the same subset"):
+        load_puzzles("arc-agi", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+    (tmp_path / "b_test_challenges.json").unlink()
+    (tmp_path / "a_test_challenges.json.gz").write_bytes(b"broken, and not read")
+    assert len(load_puzzles("arc-agi", data_dir=tmp_path, num_augmentations=1, cache_dir=tmp_path / "cache")) == 1
+
+
 def test_changed_files_are_built_anew(tmp_path):
     write(tmp_path, "test", "challenges", {"abc": TASK})
     before = arc_agi._fingerprint(str(tmp_path))

@@ -2,9 +2,6 @@
 """Augmented ARC puzzles: as many as a task admits, no two alike, and sampled by the law of the paper."""
 
 import itertools
-import subprocess
-import sys
-import zlib
 
 import numpy as np
 import pytest
@@ -234,9 +231,9 @@ def test_one_example_of_each_puzzle_stays_and_the_others_move_about(puzzles):
 
 def test_augmentations_are_drawn_evenly(puzzles):
     few = puzzles.first(1)
-    ids = examples(few, 5050 * len(few)).batch(0, slice(0, 5050 * len(few)))["puzzle_ids"][:: len(few)]
+    ids = examples(few, 2020 * len(few)).batch(0, slice(0, 2020 * len(few)))["puzzle_ids"][:: len(few)]
     counts = (ids - 1).bincount(minlength=101).double()
-    assert abs(float(((counts - 50) ** 2 / 50).sum()) - 100) < 5 * (2 * 100) ** 0.5
+    assert abs(float(((counts - 20) ** 2 / 20).sum()) - 100) < 5 * (2 * 100) ** 0.5
 
 
 def test_without_augmentation_rows_are_the_data(puzzles):
@@ -247,17 +244,3 @@ def test_without_augmentation_rows_are_the_data(puzzles):
         for x in ({**vars(puzzles)}, batch)
     )
     assert sorted(row.numpy().tobytes() for row in theirs) == sorted(row.numpy().tobytes() for row in ours)
-
-
-def test_another_process_makes_the_same_batch(puzzles):
-    code = (
-        "import torch, zlib; from datasets_scripts.tasks import load_puzzles;"
-        "from datasets_scripts.arc_augmentation import ArcExamples;"
-        "p = load_puzzles('arc-agi', 'arc-agi-1', 'train', num_augmentations=100);"
-        "b = ArcExamples(p.input_ids, p.labels, p.puzzle_ids, p.augmented_tasks, 64, 0).batch(7, slice(0, 64));"
-        "print(zlib.crc32(b['input_ids'].numpy().tobytes()), int(b['puzzle_ids'].sum()))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    batch = examples(puzzles, 64).batch(7, slice(0, 64))
-    checksum = zlib.crc32(batch["input_ids"].numpy().tobytes())
-    assert done.stdout.split() == [str(checksum), str(int(batch["puzzle_ids"].sum()))]

@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+import train as train_script
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
 from training.arc_evaluation import evaluate_arc
@@ -198,6 +199,16 @@ def test_the_smoke_recipe_writes_scores_and_a_submission(smoke):
     attempts = [grid for tests in submission.values() for test in tests for grid in test.values()]
     assert len(attempts) == 2 * results["num_examples"]
     assert all(grid and grid[0] for grid in attempts)
+
+
+def test_bad_data_ends_in_one_line_and_nothing_is_written(tmp_path):
+    (tmp_path / "arc-agi_test_challenges.json").write_text('{"abc": {"train": [], "test": []}}')
+    arguments = ["--task", "arc-agi", "--dataset_config", "kaggle", "--data_dir", str(tmp_path)]
+    with pytest.raises(
+        UserError, match=f"^{tmp_path}/arc-agi_test_challenges.json task 'abc': there are no train pairs$"
+    ):
+        train_script.main([*arguments, "--output_dir", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
 
 
 def test_two_processes_score_and_submit_the_same_as_one(smoke, tmp_path):
