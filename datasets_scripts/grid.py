@@ -88,11 +88,9 @@ def read_examples(path: str | Path) -> Iterator[Example]:
             place = f"{path} row {number}"
             if not isinstance(row, dict) or not {"input", "output"} <= row.keys():
                 raise ValueError(f"{place}: there is no 'input' and 'output' in it")
-            grids = (parse_grid(row[name], f"{place}: the {name}") for name in ("input", "output"))
-            puzzle_id, source = row.get("puzzle_id"), row.get("source")
-            yield Example(
-                place, *grids, None if puzzle_id in (None, "") else str(puzzle_id), str(source or Path(path).name)
-            )
+            question, answer = (parse_grid(row[name], f"{place}: the {name}") for name in ("input", "output"))
+            puzzle_id = None if row.get("puzzle_id") in (None, "") else str(row["puzzle_id"])
+            yield Example(place, question, answer, puzzle_id, str(row.get("source") or Path(path).name))
     except (json.JSONDecodeError, csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} row {number + 1}: {error}") from None
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
@@ -151,7 +149,9 @@ def infer_canvas(path: str | Path) -> Canvas:
 @lru_cache(maxsize=8)
 def _infer_canvas(path: str, *version: int) -> Canvas:
     height = width = 0
-    symbols, answers, puzzle_ids = set(), set(), {}
+    symbols: set[str] = set()
+    answers: set[str] = set()
+    puzzle_ids: dict[str, None] = {}
     for example in read_examples(path):
         for grid in (example.input, example.output):
             height, width = max(height, len(grid)), max(width, len(grid[0]))

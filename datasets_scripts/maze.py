@@ -124,7 +124,8 @@ def read_csv(path: str | Path, size: int = 30) -> pa.Table:
         blocks = (torch.from_numpy(mazes).split(BLOCK // size**2) for mazes in (input_ids, labels))
         num_legal = count_leading(torch.cat([is_solved(*block) for block in zip(*blocks, strict=True)]).numpy())
         if num_legal < len(batch):
-            fault = _fault(*(batch[name][num_legal].as_py() for name in ("question", "answer", "rating")), size)
+            question, answer, rating = (batch[name][num_legal].as_py() for name in ("question", "answer", "rating"))
+            fault = _fault(question, answer, rating, size)
             raise ValueError(f"{path} row {first_row + num_legal}: {fault}")
         return puzzle_table(input_ids, labels, source=batch["source"], rating=batch["rating"].cast(pa.int32()))
 
