@@ -9,13 +9,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from transformers.utils import logging
 
 from datasets_scripts.tasks import TASKS, load_puzzles
 from training.arc_evaluation import evaluate_arc, report_arc
 from training.arguments import EvalArguments, parse_arguments, run_command, user_errors
-from training.evaluation import check_fit, describe_run, evaluate, load_model, report, write_results
+from training.evaluation import check_fit, describe_run, evaluate, load_model, report, start_accelerator, write_results
 from training.sweeps import parse_sweep, plot_sweep
 from training.transfer import check_same_puzzles
 
@@ -36,7 +35,7 @@ def main(command_line: list[str]) -> None:
             max_examples=args.max_examples,
         )
     check_fit(args.model, model, puzzles)
-    accelerator = Accelerator(mixed_precision="no")
+    accelerator = start_accelerator()
     run: Callable[..., dict] = evaluate
     show = report
     if puzzles.augmented_tasks:

@@ -151,7 +151,7 @@ def _infer_canvas(path: str, *version: int) -> Canvas:
     height = width = 0
     symbols: set[str] = set()
     answers: set[str] = set()
-    puzzle_ids: dict[str, int] = {}
+    puzzle_ids: dict[str, None] = {}
     for example in read_examples(path):
         for grid in (example.input, example.output):
             height, width = max(height, len(grid)), max(width, len(grid[0]))

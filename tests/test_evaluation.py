@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets_scripts.tasks import Puzzles
+from datasets_scripts.tasks import PuzzleFormat, Puzzles
 from eval import main as eval_main
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
 from training.arguments import UserError
@@ -52,7 +52,7 @@ def test_evaluate_counts_exact_cells_halting_and_sources() -> None:
     labels[::3, 0] = (labels[::3, 0] + 1) % 4  # one wrong cell
     labels[1::3, 2:] = -100  # half of the cells do not count
     source = ["a" if row % 2 else "b" for row in range(23)]
-    puzzles = Puzzles(input_ids, labels, None, source, "made-up", None)
+    puzzles = Puzzles(input_ids, labels, None, source, "made-up", PuzzleFormat(processor={}, answer_tokens=[1]))
     scores = evaluate(model, puzzles, batch_size=5, accelerator=Accelerator(cpu=True), show_progress=False)
     wrong = len(range(0, 23, 3))
     assert scores["num_examples"] == 23

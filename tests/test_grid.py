@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from itertools import combinations
@@ -296,4 +297,6 @@ def test_the_recipe_trains_and_evaluates_on_own_files(tmp_path):
         write(data / f"{row}.jsonl", [{"input": ["?" * 6] * 6, "output": ["." * 6] * 6}])
     done = run("eval.py", "--model", model, "--task", "grid", "--data_dir", data)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: the puzzles do not fit the model: vocabulary is")
+    assert re.fullmatch(
+        r"error: the puzzles of own do not fit .*: their vocab_size is 3, the model.s 8", done.stderr.splitlines()[-1]
+    )

@@ -349,9 +349,13 @@ class FixedAnswers:
     def __init__(self, answers: torch.Tensor):
         self.answers, self.config = answers, TrmConfig()
 
-    def solve(self, input_ids, puzzle_ids, **arguments):
-        rows, self.answers = self.answers[: len(input_ids)], self.answers[len(input_ids) :]
-        return TrmSolution(answers=rows.long(), halt_logits=torch.ones(len(rows)), steps=torch.ones(len(rows)).long())
+    def solve_dataset(self, batches, **arguments):
+        for input_ids, _ in batches:
+            rows, self.answers = self.answers[: len(input_ids)], self.answers[len(input_ids) :]
+            once = torch.ones(len(rows), dtype=torch.long)
+            yield TrmSolution(
+                answers=rows.long(), halt_logits=once.float(), steps=once, total_steps=once, rollouts=once
+            )
 
 
 def test_exact_and_optimal_are_reported_side_by_side():

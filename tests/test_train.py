@@ -127,12 +127,12 @@ def test_killed_at_any_moment_it_ends_the_same(uninterrupted: Path, tmp_path: Pa
 
 def test_a_half_written_checkpoint_is_not_used(uninterrupted: Path, tmp_path: Path) -> None:
     """What a kill during the writing leaves behind: a folder with a temporary name."""
-    finish(start(tmp_path, max_steps=21, time_limit_minutes=100))
+    finish(start(tmp_path, time_limit_minutes=1e-9))
     broken = tmp_path / "checkpoints" / "step-00000028.tmp"
     broken.mkdir()
     (broken / "training.safetensors").write_bytes(b"half")
     output = finish(start(tmp_path))
-    assert "going on from step 21" in output
+    assert "going on from step 5 of" in output
     assert_same_training(uninterrupted, tmp_path)
 
 

@@ -23,7 +23,7 @@ from .arc_evaluation import evaluate_arc
 from .arguments import TrainArguments, require
 from .batches import TrainBatches
 from .checkpoint import TrainState, load_checkpoint, save_checkpoint, save_model
-from .evaluation import evaluate
+from .evaluation import evaluate, start_accelerator
 from .metrics import Meters, TrainLog
 from .optimizers import build_average, build_optimizers, learning_rate_factor
 from .transfer import PUZZLE_TABLE, start_from
@@ -50,7 +50,7 @@ def build_accelerator(args: TrainArguments) -> Accelerator:
     trackers = None if args.report_to == "none" else args.report_to
     # Buffers are constants, and broadcasting them at every step would only cost time.
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
-    return Accelerator(mixed_precision="no", log_with=trackers, project_dir=args.output_dir, kwargs_handlers=[ddp])
+    return start_accelerator(log_with=trackers, project_dir=args.output_dir, kwargs_handlers=[ddp])
 
 
 def build_autocast(args: TrainArguments, accelerator: Accelerator) -> Callable[[], AbstractContextManager]:
