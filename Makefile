@@ -1,6 +1,7 @@
 # make demo: train, evaluate and watch a Sudoku solver.   make test: lint, types and the whole test suite.
 PYTHON ?= python3
 BIN := .venv/bin
+CORES := $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 RUN := runs/sudoku_easy
 # A held-out puzzle of the demo's test split.
 PUZZLE := 3.4.752..15.24...3...6.31.55.83..4...13524..7.........7..8...648.54.27.149.7.....
@@ -10,6 +11,7 @@ PUZZLE := 3.4.752..15.24...3...6.31.55.83..4...13524..7.........7..8...648.54.27
 demo: .venv/installed-demo
 	@echo "== 1. Training on 1,000 real puzzles with 35-45 clues: three to five minutes on two CPU cores =="
 	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+		--num_cpu_threads_per_process $(CORES) \
 		train.py --config recipes/sudoku_easy.yaml --output_dir $(RUN)
 	@printf "\n== 2. One held-out puzzle, step by step ==\n\n"
 	$(BIN)/python -m modeling_trm --model $(RUN) $(PUZZLE)

@@ -65,6 +65,16 @@ def has_bf16(device: torch.device) -> bool:
     return device.type != "cpu" or any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
 
 
+def hint_at_idle_cores(accelerator: Accelerator) -> None:
+    """`accelerate launch` gives each CPU process one thread unless it is told."""
+    share = (os.cpu_count() or 1) // accelerator.num_processes
+    if accelerator.device.type == "cpu" and torch.get_num_threads() < share:
+        accelerator.print(
+            f"computing on {torch.get_num_threads()} of {share} cores per process: to use all, "
+            f"accelerate launch --num_cpu_threads_per_process {share} train.py ..."
+        )
+
+
 def compile_network(model: TrmForPuzzleSolving, accelerator: Accelerator) -> None:
     """Compiles the network where it can be: on a CPU that takes a C++ compiler."""
     if accelerator.device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
@@ -114,6 +124,7 @@ def train(
     state = TrainState(model, build_average(model, args.ema_decay, args.ema_warmup), build_optimizers(model, args))
     if load_checkpoint(state, output_dir, accelerator, settings):
         accelerator.print(f"going on from step {state.step} of {args.max_steps}")
+    hint_at_idle_cores(accelerator)
     autocast = build_autocast(args, accelerator)
     if args.mixed_precision == "bf16" and not has_bf16(accelerator.device):
         accelerator.print("this CPU has no bf16 instructions: training in float32, which takes about twice as long")
