@@ -26,7 +26,7 @@ from training.evaluation import describe_run, load_model
 
 MIXERS = {"mlp": "none", "attention": "rope"}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-TRAIN_BATCH, EVAL_BATCH, EVAL_STEPS = 8, 32, 16
+TRAIN_BATCH, EVAL_BATCH, EVAL_STEPS = 8, 8, 4  # an evaluation costs batch times steps
 
 
 @contextmanager
