@@ -13,7 +13,7 @@ from transformers.utils import logging
 
 from datasets_scripts.tasks import TASKS, load_puzzles
 from training.arc_evaluation import evaluate_arc, report_arc
-from training.arguments import EvalArguments, parse_arguments, run_command, user_errors
+from training.arguments import EvalArguments, parse_arguments, require, run_command, user_errors
 from training.evaluation import check_fit, describe_run, evaluate, load_model, report, start_accelerator, write_results
 from training.sweeps import parse_sweep, plot_sweep
 from training.transfer import check_same_puzzles
@@ -48,8 +48,10 @@ def main(command_line: list[str]) -> None:
         name: getattr(args, name)
         for name in ("max_steps", "min_steps", "halt_threshold", "num_rollouts", "noise_std", "augmentations")
     }
+    checker = TASKS[args.task].checker
+    require(not args.verify or checker is not None, f"verify: {args.task} has no rule to check answers by")
     options |= {"selection": args.selection, "seed": args.seed, "random_symmetry": puzzles.format.random_symmetry}
-    options["verify"] = TASKS[args.task].checker if args.verify else None
+    options["verify"] = checker if args.verify else None
     all_results = []
     for setting in [{swept: value} for value in values] or [{}]:
         with user_errors("", ValueError):

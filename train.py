@@ -11,11 +11,18 @@ from transformers.utils import logging
 
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmProcessor
-from training.arc_evaluation import report_arc, write_json
-from training.arguments import TrainArguments, build_config, model_arguments, parse_arguments, run_command, user_errors
+from training.arc_evaluation import report_arc
+from training.arguments import (
+    TrainArguments,
+    build_config,
+    model_arguments,
+    parse_arguments,
+    require,
+    run_command,
+    user_errors,
+)
 from training.evaluation import describe_run, report, write_results
 from training.loop import build_accelerator, evaluate_average, train
-from training.transfer import RECORD_NAME, puzzle_record
 
 
 def main(command_line: list[str]) -> None:
@@ -44,10 +51,12 @@ def main(command_line: list[str]) -> None:
         answer_token_ids=puzzle_format.answer_tokens,
         num_puzzles=splits["train"].num_puzzles,
     )
+    require(
+        config.num_puzzle_tokens > 0 or config.num_puzzles == 1,
+        "the puzzles have ids, but the model has no puzzle embeddings: set num_puzzle_tokens, puzzle_embedding_size",
+    )
     accelerator = build_accelerator(args)
     accelerator.init_trackers("trm", config={**vars(args), **vars(model_args)})
-    if accelerator.is_main_process and splits["train"].augmented_tasks:
-        write_json(puzzle_record(splits["train"].augmented_tasks), Path(args.output_dir) / RECORD_NAME)
     state = train(args, config, processor, splits["train"], splits["test"], accelerator)
     if state is not None:
         parameters = state.model.num_parameters()

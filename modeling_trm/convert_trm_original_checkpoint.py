@@ -38,6 +38,9 @@ RENAMES = {
 SCRATCH = re.compile(r"^inner\.(puzzle_emb\.local_(weights|ids)|rotary_emb\.(cos|sin)_cached)$")
 
 
+OFFICIAL_PUZZLE_EMB_LEN = 16  # where the configuration does not say
+
+
 class ConversionError(Exception):
     """A checkpoint or configuration that cannot be converted; the message is for the user."""
 
@@ -90,7 +93,7 @@ def convert_config(official: dict[str, Any], weights: dict[str, Tensor], seq_len
 
     puzzles = weights.get("model.puzzle_embeddings.weight")
     size = 0 if puzzles is None else puzzles.shape[1]
-    tokens = int(arch.get("puzzle_emb_len") or 0) if size else 0
+    tokens = int(arch.get("puzzle_emb_len", OFFICIAL_PUZZLE_EMB_LEN)) if size else 0
     tokens = tokens or -(-size // hidden_size)
     uses_mlp = bool(arch.get("mlp_t", False))
     token_gate_up = weights["model.network.layers.0.token_mixer.gate_up_proj.weight"] if uses_mlp else None
@@ -100,7 +103,12 @@ def convert_config(official: dict[str, Any], weights: dict[str, Tensor], seq_len
         inferred = weights["model.embed_positions.weight"].shape[0] - tokens
     else:
         inferred = None
-    seq_len = next((n for n in (inferred, seq_len, arch.get("seq_len")) if n is not None), None)
+    lengths = {int(length) for length in (inferred, seq_len, arch.get("seq_len")) if length is not None}
+    if len(lengths) > 1:
+        raise ConversionError(
+            f"the weights, the configuration and --seq_len disagree on the length: {sorted(lengths)}"
+        )
+    seq_len = lengths.pop() if lengths else None
     if seq_len is None:
         raise ConversionError(
             "rotary attention weights do not tell the puzzle's length: pass --seq_len (Sudoku 81, others 900)"

@@ -96,7 +96,7 @@ def test_a_run_leaves_what_it_promises(uninterrupted: Path) -> None:
     lines = log_lines(uninterrupted)
     assert [line["step"] for line in lines if "answer_loss" in line] == list(range(5, 61, 5))
     evaluations = {line["step"]: line["eval"]["exact_accuracy"] for line in lines if "eval" in line}
-    assert list(evaluations) == [20, 40]
+    assert list(evaluations) == [20, 40, 60]
     state = json.loads((uninterrupted / "checkpoints" / "step-00000060" / "state.json").read_text())
     assert state["best_accuracy"] == max(evaluations.values())
     final = checkpoint_tensors(uninterrupted)
@@ -166,6 +166,15 @@ def test_a_changed_recipe_is_refused(uninterrupted: Path) -> None:
         assert "Traceback" not in output
 
 
+def test_a_diverged_run_stops_before_it_saves(tmp_path: Path) -> None:
+    process = start(tmp_path, learning_rate=1e30, save_steps=5)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 2, output
+    (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert "not finite at step 5" in line
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -175,6 +184,9 @@ def test_a_changed_recipe_is_refused(uninterrupted: Path) -> None:
         (["--token_mixer", "conv"], "token_mixer"),
         (["stray"], "stray"),
         (["--max_steps", "0"], "max_steps"),
+        (["--adam_beta1", "1.5"], "adam_beta1"),
+        (["--report_to", "wandb"], "pip install wandb"),
+        (["--output_dir", __file__], "is a file"),
     ],
 )
 def test_mistakes_in_the_command_are_named(words: list[str], named: str) -> None:

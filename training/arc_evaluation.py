@@ -37,6 +37,7 @@ from modeling_trm.symmetries_trm import CANVAS_SIZE, FIRST_COLOUR_TOKEN, INVERSE
 from .evaluation import wilson_interval
 
 PASS_AT = (1, 2, 5, 10, 100, 1000)
+ROWS_AT_ONCE = 65536
 NUM_ATTEMPTS = 2
 NO_PREDICTION = [[0]]  # an attempt that Kaggle accepts
 PROBABILITY_UNIT = 2.0**-40  # sums of whole numbers do not depend on the order, so neither do ties
@@ -219,7 +220,7 @@ def evaluate_arc(
         inputs, labels = augment(pairs, canvas_size(pairs), dihedral, colours).unbind(1)
         with autocast():
             solution = model.solve(inputs, ids, **given)
-        beliefs = (solution.halt_logits.double().sigmoid() / PROBABILITY_UNIT).round().long().tolist()
+        beliefs = (solution.halt_logits.cpu().double().sigmoid() / PROBABILITY_UNIT).round().long().tolist()
         predicted = original_grids(solution.answers, dihedral, colours)
         for entry in zip(pair.tolist(), predicted, beliefs, numbers.tolist(), strict=True):
             table.add(entry[0], entry[1], 1, entry[2], entry[3])
@@ -227,7 +228,7 @@ def evaluate_arc(
         cells = ((solution.answers == labels) & labelled).sum(1) / labelled.sum(1).clamp(min=1)
         believed = (solution.halt_logits > believes) == (cells == 1)
         done += len(numbers)
-        totals += torch.stack([torch.ones_like(cells), cells, believed, solution.steps]).double().sum(1).cpu()
+        totals += torch.stack([torch.ones_like(cells), cells, believed, solution.steps]).cpu().double().sum(1)
         progress.update(len(numbers))
         if time.perf_counter() - saved > SAVE_SECONDS:
             store.save(table, totals, done)
@@ -276,9 +277,11 @@ class ResumeFile:
     def __init__(self, folder: Path | None, model: TrmForPuzzleSolving, accelerator: Accelerator, settings: list[Any]):
         self.folder, self.accelerator = folder, accelerator
         self.path = folder / f"rank-{accelerator.process_index:05d}.json" if folder else None
-        heads = torch.cat([model.lm_head.weight.flatten(), model.halt_head.weight.flatten()])
-        weights = heads.detach().float().cpu().numpy().tobytes()
-        self.key = hashlib.blake2b(weights + json.dumps([*settings, accelerator.num_processes]).encode()).hexdigest()
+        digest = hashlib.blake2b(json.dumps([*settings, accelerator.num_processes]).encode())
+        for tensor in model.state_dict().values():
+            for rows in tensor.detach().split(ROWS_AT_ONCE):  # the puzzle table is large
+                digest.update(rows.float().cpu().numpy().tobytes())
+        self.key = digest.hexdigest()
 
     def load(self, table: VoteTable, totals: Tensor) -> int:
         """Fills `table` and `totals`; the number of predictions in them."""

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, make_dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -69,6 +70,9 @@ class TrainArguments:
 
     eval_steps: int | None = option(None, "evaluate every so many steps (and at the end)")
     eval_examples: int | None = option(None, "test puzzles of those evaluations; the last one uses all")
+    eval_halt_threshold: float | None = option(
+        None, "halting logit above which evaluations stop a puzzle; the model's own when not given, inf never stops"
+    )
     eval_batch_size: int = option(500, "puzzles per batch in evaluation, per process")
     num_test_puzzles: int | None = option(None, "only the first puzzles of the test split, in all evaluations")
     num_votes: int | None = option(None, "augmentations of each ARC test that vote; all when not given")
@@ -92,6 +96,17 @@ class TrainArguments:
         for name in ("eval_steps", "eval_examples", "num_train_puzzles", "num_test_puzzles", "num_votes"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name}={value} must be at least 1")
+        for name in ("adam_beta1", "adam_beta2", "muon_momentum"):
+            require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)} must be at least 0 and below 1")
+        for name in ("max_grad_norm", "time_limit_minutes"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"{name}={value} must be positive")
+        require(1 <= self.muon_ns_steps < 100, f"muon_ns_steps={self.muon_ns_steps} must be from 1 to 99")
+        require(
+            self.report_to == "none" or find_spec(self.report_to) is not None,
+            f"report_to={self.report_to} needs that package: pip install {self.report_to}",
+        )
+        require(not Path(self.output_dir).is_file(), f"output_dir={self.output_dir} is a file: name a folder")
         for name in ("ema_decay", "min_learning_rate_ratio"):
             require(0 <= getattr(self, name) <= 1, f"{name}={getattr(self, name)} must be between 0 and 1")
         for name in (
@@ -102,7 +117,8 @@ class TrainArguments:
             "warmup_steps",
             "num_augmentations",
         ):
-            require(getattr(self, name) >= 0, f"{name}={getattr(self, name)} must not be negative")
+            value = getattr(self, name)
+            require(0 <= value < float("inf"), f"{name}={value} must be a number of at least 0")
         require(
             not self.freeze_network or self.init_from is not None,
             "freeze_network=true needs --init_from, the folder of a trained model",
@@ -214,7 +230,7 @@ def read_recipe(path: str) -> dict[str, Any]:
 
 
 def as_flags(recipe: dict[str, Any]) -> list[str]:
-    """A recipe as command-line words; a field set to null keeps its default."""
+    """A recipe as command-line words; a field set to null keeps its default, as leaving it out does."""
     words = []
     for name, value in recipe.items():
         if value is not None:

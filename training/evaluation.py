@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import AutoModel, AutoProcessor
@@ -29,6 +31,9 @@ from .arguments import require, user_errors
 COMMON_SCORES = ("exact_accuracy", "cell_accuracy", "halt_accuracy")  # of every task
 
 
+UNLOADABLE = (ValueError, OSError, SafetensorError, StrictDataclassError)
+
+
 def start_accelerator(**options: Any) -> Accelerator:
     """Accelerate on the best device; where there is only a CPU it must be told, or each process would be alone."""
     return Accelerator(mixed_precision="no", cpu=not torch.accelerator.is_available(), **options)
@@ -40,7 +45,7 @@ def load_model(name: str, dtype: torch.dtype) -> TrmForPuzzleSolving:
     Raises:
         UserError: there is none, or it is not TRM.
     """
-    with user_errors(f"cannot load the model {name!r}: ", ValueError, OSError):
+    with user_errors(f"cannot load the model {name!r}: ", *UNLOADABLE):
         model = AutoModel.from_pretrained(name, dtype=dtype)
     require(isinstance(model, TrmForPuzzleSolving), f"{name!r} is {type(model).__name__}, not TRM")
     return model
@@ -50,7 +55,7 @@ def check_fit(name: str, model: TrmForPuzzleSolving, puzzles: Puzzles) -> None:
     """Raises `UserError` if the puzzles have another size or vocabulary than the model and its processor."""
     data, own = puzzles.format.processor, {}
     sizes = {"seq_len": data["height"] * data["width"], "vocab_size": len(data["vocabulary"])}
-    with user_errors(f"cannot load the processor of {name!r}: ", ValueError, OSError):
+    with user_errors(f"cannot load the processor of {name!r}: ", *UNLOADABLE):
         if cached_file(name, PROCESSOR_NAME, _raise_exceptions_for_missing_entries=False):
             own = vars(AutoProcessor.from_pretrained(name))
     for field, value in {**sizes, **data}.items():

@@ -1,6 +1,8 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """The training loop: deep supervision (section 2.4 of the paper), one optimizer step per supervision step."""
 
+import hashlib
+import math
 import os
 import shutil
 import time
@@ -19,14 +21,14 @@ from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
 from modeling_trm.modeling_trm import IGNORE_INDEX
 
-from .arc_evaluation import evaluate_arc
-from .arguments import TrainArguments, require
+from .arc_evaluation import evaluate_arc, write_json
+from .arguments import TrainArguments, UserError, require
 from .batches import TrainBatches
 from .checkpoint import TrainState, load_checkpoint, save_checkpoint, save_model
 from .evaluation import evaluate, start_accelerator
 from .metrics import Meters, TrainLog
 from .optimizers import build_average, build_optimizers, learning_rate_factor
-from .transfer import PUZZLE_TABLE, start_from
+from .transfer import PUZZLE_TABLE, RECORD_NAME, puzzle_record, start_from
 
 # A run goes on only with the same of these and the same model; the others may change.
 FIXED = (
@@ -61,7 +63,9 @@ def build_autocast(args: TrainArguments, accelerator: Accelerator) -> Callable[[
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32: always on accelerators, on CPUs with instructions for it."""
+    """Whether the device computes in bfloat16 itself, which is then faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type != "cpu" or any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
 
 
@@ -116,6 +120,7 @@ def train(
     )
     output_dir = Path(args.output_dir)
     settings = {name: getattr(args, name) for name in FIXED}
+    settings["data"] = digest_of(train_puzzles)
     settings["model"] = {name: value for name, value in config.to_dict().items() if name in TrmConfig.__annotations__}
     torch.manual_seed(args.seed)
     model = TrmForPuzzleSolving(config).to(accelerator.device).train()
@@ -127,7 +132,7 @@ def train(
     hint_at_idle_cores(accelerator)
     autocast = build_autocast(args, accelerator)
     if args.mixed_precision == "bf16" and not has_bf16(accelerator.device):
-        accelerator.print("this CPU has no bf16 instructions: training in float32, which takes about twice as long")
+        accelerator.print("this device has no bf16 instructions: training in float32, which takes about twice as long")
     if args.compile:
         compile_network(model, accelerator)
     # The optimizer of the puzzle embeddings exchanges their sparse gradients; DDP averages the dense ones.
@@ -137,6 +142,12 @@ def train(
     batches = TrainBatches(train_puzzles, args, config, accelerator)
     log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
     save = partial(save_checkpoint, state, output_dir, accelerator, settings, args.checkpoint_total_limit)
+
+    def publish(folder: Path) -> None:
+        save_model(state.averaged_model, processor, folder)
+        if train_puzzles.augmented_tasks:
+            write_json(puzzle_record(train_puzzles.augmented_tasks), folder / RECORD_NAME)
+
     start, seconds_before = time.perf_counter(), state.seconds
     progress = tqdm(total=args.max_steps, initial=state.step, unit="step", disable=not accelerator.is_main_process)
 
@@ -165,14 +176,21 @@ def train(
 
         is_last, out_of_time = state.step == args.max_steps, False
         if state.step % args.log_steps == 0 or is_last:
-            means = meters.report(args.batch_size)
+            means = meters.report()
+            if not (math.isfinite(means["answer_loss"]) and math.isfinite(means["gradient_norm"])):
+                progress.close()
+                raise UserError(
+                    f"the loss or its gradient is not finite at step {state.step}: the same command with a lower "
+                    "--learning_rate goes on from the last checkpoint"
+                )
             log.write(state.step, {**means, "learning_rate": args.learning_rate * factor, "seconds": state.seconds})
             progress.set_postfix_str(
                 f"loss {means['answer_loss']:.3f}, exact {means['exact_accuracy']:.1%}, "
                 f"steps {means['mean_steps']:.1f}, {means['puzzles_per_second']:.0f} puzzles/s"
             )
             out_of_time = exceeds(time.perf_counter() - start, args.time_limit_minutes, accelerator)
-        if args.eval_steps and state.step % args.eval_steps == 0 and not is_last:
+        if args.eval_steps and not out_of_time and (state.step % args.eval_steps == 0 or is_last):
+            before = time.perf_counter()
             scores = evaluate_average(state, test_puzzles, args, accelerator, args.eval_examples)
             log.write(state.step, {"eval": scores, "eval_exact_accuracy": scores["exact_accuracy"]})
             progress.write(
@@ -182,8 +200,8 @@ def train(
             if scores["exact_accuracy"] > state.best_accuracy:
                 state.best_accuracy = scores["exact_accuracy"]
                 if accelerator.is_main_process:
-                    save_model(state.averaged_model, processor, output_dir / "checkpoints" / "best")
-            meters.reset()
+                    publish(output_dir / "checkpoints" / "best")
+            meters.start += time.perf_counter() - before
         if state.step % args.save_steps == 0 or is_last or out_of_time:
             save()
         if out_of_time and not is_last:
@@ -194,8 +212,14 @@ def train(
             return None
     progress.close()
     if accelerator.is_main_process:
-        save_model(state.averaged_model, processor, output_dir)
+        publish(output_dir)
     return state
+
+
+def digest_of(puzzles: Puzzles) -> str:
+    """A short name for the contents of a data set."""
+    columns = (puzzles.input_ids, puzzles.labels)
+    return hashlib.blake2b(b"".join(column.numpy().tobytes() for column in columns), digest_size=8).hexdigest()
 
 
 def exceeds(seconds: float, limit_minutes: float | None, accelerator: Accelerator) -> bool:
@@ -225,4 +249,5 @@ def evaluate_average(
         batch_size=args.eval_batch_size,
         accelerator=accelerator,
         autocast=build_autocast(args, accelerator),
+        halt_threshold=args.eval_halt_threshold,
     )

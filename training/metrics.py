@@ -46,7 +46,7 @@ class Meters:
         )
         self.sums += torch.stack([value.float() for value in values])
 
-    def report(self, batch_size: int) -> dict[str, float]:
+    def report(self) -> dict[str, float]:
         """Means since the last report over all processes; the one place that waits for the device."""
         steps, *sums = self.accelerator.reduce(self.sums, "mean").tolist()
         answer_loss, halt_loss, gradient_norm, done, exact, halting, supervision_steps = sums
@@ -59,7 +59,7 @@ class Meters:
             "exact_accuracy": exact / max(done, 1),
             "halt_accuracy": halting / max(done, 1),
             "mean_steps": supervision_steps / max(done, 1),
-            "puzzles_per_second": steps * batch_size / seconds,
+            "puzzles_per_second": done * self.accelerator.num_processes / seconds,
         }
 
 

@@ -214,7 +214,8 @@ def build_average(model: nn.Module, decay: float, warmup: bool = False) -> Avera
 
     def update(averages: Any, currents: Any, count: Any) -> None:
         kept = min(decay, (1 + int(count)) / (10 + int(count))) if warmup else decay
-        torch._foreach_lerp_(averages, currents, 1 - kept)
+        pairs = [(old, new) for old, new in zip(averages, currents, strict=True) if old.data_ptr() != new.data_ptr()]
+        torch._foreach_lerp_([old for old, _ in pairs], [new for _, new in pairs], 1 - kept)
 
     modules = {name: module for name, module in model.named_modules() if isinstance(module, TrmPuzzleEmbedding)}
     tables = {name: module.weight for name, module in modules.items()}
