@@ -49,6 +49,9 @@ def train_steps(config: TrmConfig, dtype: torch.dtype, batch: dict[str, Tensor])
     """A forward and backward pass, by who does it."""
     official, ours, compiled = (TrmForPuzzleSolving(config).train() for _ in range(3))
     compiled.model.network.compile(dynamic=False)
+    if dtype == torch.bfloat16:  # as training does
+        ours.set_attn_implementation("eager")
+        compiled.set_attn_implementation("eager")
 
     def step(model: TrmForPuzzleSolving, context: Callable) -> None:
         with context(dtype):

@@ -135,8 +135,9 @@ def rotary_cos_sin(length: int, head_size: int, theta: float, device: torch.devi
 
 def apply_rotary(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotates pairs (i, i + head/2) of [batch, heads, seq, head] by their position's angle, in float32 or wider."""
-    first, second = states.chunk(2, dim=-1)
-    return (states * cos + torch.cat((-second, first), dim=-1) * sin).to(states.dtype)
+    wide = states.to(torch.promote_types(states.dtype, cos.dtype))
+    first, second = wide.chunk(2, dim=-1)
+    return (wide * cos + torch.cat((-second, first), dim=-1) * sin).to(states.dtype)
 
 
 class TrmAttention(nn.Module):

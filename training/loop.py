@@ -69,6 +69,12 @@ def has_bf16(device: torch.device) -> bool:
     return device.type != "cpu" or any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
 
 
+def computes_short_bf16_on_cpu(model: TrmForPuzzleSolving, args: TrainArguments, accelerator: Accelerator) -> bool:
+    """Where attention in plain operations beats the CPU's fused kernel: short bfloat16 sequences."""
+    short = model.config.prefix_len + model.config.seq_len <= 256
+    return short and accelerator.device.type == "cpu" and build_autocast(args, accelerator) is not nullcontext
+
+
 def hint_at_idle_cores(accelerator: Accelerator) -> None:
     """`accelerate launch` gives each CPU process one thread unless it is told."""
     share = (os.cpu_count() or 1) // accelerator.num_processes
@@ -124,6 +130,8 @@ def train(
     settings["model"] = {name: value for name, value in config.to_dict().items() if name in TrmConfig.__annotations__}
     torch.manual_seed(args.seed)
     model = TrmForPuzzleSolving(config).to(accelerator.device).train()
+    if computes_short_bf16_on_cpu(model, args, accelerator):
+        model.set_attn_implementation("eager")
     if args.init_from is not None:
         train_puzzles = start_from(model, args, train_puzzles)
     state = TrainState(model, build_average(model, args.ema_decay, args.ema_warmup), build_optimizers(model, args))
