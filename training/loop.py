@@ -197,7 +197,10 @@ def train(
                 f"steps {means['mean_steps']:.1f}, {means['puzzles_per_second']:.0f} puzzles/s"
             )
             out_of_time = exceeds(time.perf_counter() - start, args.time_limit_minutes, accelerator)
-        if args.eval_steps and not out_of_time and (state.step % args.eval_steps == 0 or is_last):
+        is_due = args.eval_steps is not None and (state.step % args.eval_steps == 0 or is_last)
+        if is_last and args.accumulate_votes:  # the evaluation after training votes for this step
+            is_due = False
+        if is_due and not out_of_time:
             before = time.perf_counter()
             scores = evaluate_average(state, test_puzzles, args, accelerator, args.eval_examples)
             log.write(state.step, {"eval": scores, "eval_exact_accuracy": scores["exact_accuracy"]})
