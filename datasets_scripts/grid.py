@@ -101,7 +101,8 @@ def read_examples(path: str | Path) -> Iterator[Example]:
 
 def _rows(path: Path) -> Iterator[Any]:
     if path.suffix == ".parquet":
-        yield from parquet.read_table(path).to_pylist()
+        with path.open("rb") as raw:
+            yield from parquet.read_table(raw).to_pylist()
         return
     with path.open("rb") as raw:
         stream = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
