@@ -10,7 +10,7 @@ PUZZLE := 3.4.752..15.24...3...6.31.55.83..4...13524..7.........7..8...648.54.27
 
 demo: .venv/installed-demo
 	@echo "== 1. Training on 1,000 real puzzles with 35-45 clues: three to five minutes on two CPU cores =="
-	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+	$(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
 		--num_cpu_threads_per_process $(CORES) \
 		train.py --config recipes/sudoku_easy.yaml --output_dir $(RUN)
 	@printf "\n== 2. One held-out puzzle, step by step ==\n\n"
@@ -20,7 +20,7 @@ demo: .venv/installed-demo
 		--output $(RUN)/results_hard.json
 	@printf "\nNext: solve your own puzzle with\n  $(BIN)/python -m modeling_trm --model $(RUN) YOUR_81_CHARACTERS\n"
 	@printf "or, on a GPU, train the real thing on the hard puzzles with\n"
-	@printf "  $(BIN)/accelerate launch train.py --config recipes/sudoku_fast.yaml\n"
+	@printf "  $(BIN)/accelerate launch --quiet train.py --config recipes/sudoku_fast.yaml\n"
 
 test: .venv/installed-test
 	$(BIN)/ruff check .

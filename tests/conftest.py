@@ -1,5 +1,5 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""Offline, on two threads, in a cache of its own; and the data sets that several tests share."""
+"""Offline, on one thread, in a cache of its own; and the data sets that several tests share."""
 
 import os
 import tempfile

@@ -1,8 +1,6 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Optimizers, schedule and six training steps equal the official implementation's."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from goldens import build_model, converted, golden, part
@@ -57,20 +55,13 @@ def test_learning_rates() -> None:
             assert case["base_lr"] * factor == pytest.approx(expected, rel=1e-9, abs=1e-15), (case, step)
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """The goldens were made on one thread; the MLP mixer's recursion amplifies another order of summation a lot."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("rule", ["official", "published"])
 @pytest.mark.parametrize("mixer", ["attn", "mlp_t"])
 def test_six_training_steps(mixer: str, rule: str) -> None:
-    """Losses, halting, the carried puzzles, puzzle embeddings, final weights and their average."""
+    """On one thread, as the goldens were made: the MLP mixer amplifies another order of summation a lot.
+
+    Losses, halting, the carried puzzles, puzzle embeddings, final weights and their average."""
     description, init = golden(f"train_{mixer}_init")
     trajectory, tensors = golden(f"train_{mixer}_{rule}")
     hyper = description["hyper"]
