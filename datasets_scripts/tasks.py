@@ -69,6 +69,12 @@ class Task:
         builder = self.builder(config_name=nearest(config_name, names, f"config of {self.name}"), **options)
         return builder, self.read_format(builder) if self.read_format else self.formats[config_name]
 
+    def hub_dataset(self, config_name: str, data_dir: str | Path | None = None) -> str | None:
+        """The dataset of the Hub that a config reads; None if its puzzles are from elsewhere."""
+        folder = getattr(self.builder, "HUB_FOLDER", None)
+        reads_hub = folder and config_name == self.data_dir_config and data_dir is None
+        return folder.removeprefix("hf://datasets/") if reads_hub else None
+
     def random_symmetry(self, config_name: str) -> Callable[..., Symmetry] | None:
         """(seed, epoch, index) -> `Symmetry` for the puzzles of a config; None if it is not augmented."""
         return self.formats[nearest(config_name, self.formats, f"config of {self.name}")].random_symmetry

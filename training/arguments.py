@@ -81,6 +81,11 @@ class TrainArguments:
     checkpoint_total_limit: int = option(2, "checkpoints kept")
     log_steps: int = option(50, "steps per line of train_log.jsonl")
     time_limit_minutes: float | None = option(None, "stop with a checkpoint after this long; the same command goes on")
+    hub_strategy: Literal["end", "every_save"] = option(
+        "end", "when --push_to_hub publishes; every_save does so with each checkpoint too, in the background"
+    )
+    hub_private: bool = option(False, "publish for your organisation only")
+    hub_dataset: str | None = option(None, "dataset repository that holds the puzzles, if the task does not know one")
     report_to: Literal["none", "trackio", "tensorboard", "wandb"] = option("none", "experiment tracker")
 
     def __post_init__(self) -> None:
@@ -126,6 +131,14 @@ class TrainArguments:
 
 
 @dataclass
+class HubArguments:
+    """Where on the Hub to publish."""
+
+    push_to_hub: str | None = option(None, "repository to publish to, as ORG/NAME")
+    hub_revision: str = option("main", "branch to publish on")
+
+
+@dataclass
 class EvalArguments:
     """Fields of an evaluation."""
 
@@ -151,6 +164,7 @@ class EvalArguments:
     sweep: str | None = option(
         None, "a curve, such as num_rollouts=1,4,16: a JSON list in --output and a plot beside it"
     )
+    hub_dataset: str | None = option(None, "dataset repository that holds the puzzles, if the task does not know one")
     dtype: Literal["float32", "bfloat16"] = option("float32", "dtype of the weights and the computation")
     seed: int = option(0, "seed of the noise")
     data_seed: int = option(0, "seed of puzzles that are generated")

@@ -1,6 +1,7 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Scores of a model on a split: the one source of every number this project reports."""
 
+import hashlib
 import json
 import math
 import os
@@ -20,7 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import AutoModel, AutoProcessor
-from transformers.utils import PROCESSOR_NAME, cached_file
+from transformers.utils import PROCESSOR_NAME, SAFE_WEIGHTS_NAME, cached_file
 
 from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmForPuzzleSolving
@@ -40,13 +41,13 @@ def start_accelerator(**options: Any) -> Accelerator:
 
 
 def load_model(name: str, dtype: torch.dtype) -> TrmForPuzzleSolving:
-    """Loads a model from a folder or the Hub.
+    """Loads a model from a folder or the Hub; its weights must be safetensors, nothing pickled is read.
 
     Raises:
         UserError: there is none, or it is not TRM.
     """
     with user_errors(f"cannot load the model {name!r}: ", *UNLOADABLE):
-        model = AutoModel.from_pretrained(name, dtype=dtype)
+        model = AutoModel.from_pretrained(name, dtype=dtype, use_safetensors=True)
     require(isinstance(model, TrmForPuzzleSolving), f"{name!r} is {type(model).__name__}, not TRM")
     return model
 
@@ -219,8 +220,41 @@ def current_commit() -> str | None:
     return done.stdout.strip()
 
 
-def write_results(results: dict[str, Any] | list[dict[str, Any]], path: Path) -> None:
-    """Writes one evaluation, or those of a sweep, as JSON, whole or not at all."""
+def weights_of(name: str | Path) -> str:
+    """The SHA-256 of a model's weights, from a folder or the Hub: what its results belong to."""
+    with user_errors(f"cannot read the weights of {name}: ", OSError):
+        path = cached_file(str(name), SAFE_WEIGHTS_NAME)
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def merge_results(old: list[dict[str, Any]], new: list[dict[str, Any]], weights: str) -> list[dict[str, Any]]:
+    """`new`, after those of `old` that are of the same weights and on another task, dataset or split."""
+
+    def place(result: dict[str, Any]) -> tuple[str, ...]:
+        return tuple(result[name] for name in ("task", "dataset", "split"))
+
+    replaced = {place(result) for result in new}
+    return [result for result in old if result["weights"] == weights and place(result) not in replaced] + new
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """The evaluations in a file of `write_results`; none where there is no file.
+
+    Raises:
+        UserError: it is another kind of file.
+    """
+    if not path.exists():
+        return []
+    with user_errors(f"{path} is not JSON: ", ValueError):
+        results = json.loads(path.read_text())
+    is_list = isinstance(results, list) and all(isinstance(one, dict) and "weights" in one for one in results)
+    require(is_list, f"{path} is no list of evaluations as train.py and eval.py write it: move it away")
+    return results
+
+
+def write_results(results: list[dict[str, Any]], path: Path) -> None:
+    """Writes a list of evaluations as JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(results, indent=2) + "\n")

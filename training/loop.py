@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,7 @@ def train(
     train_puzzles: Puzzles,
     test_puzzles: Puzzles,
     accelerator: Accelerator,
+    on_save: Callable[[TrainState, Callable[[Path], None]], None] | None = None,
 ) -> TrainState | None:
     """Trains, or goes on training, and leaves the averaged weights in `args.output_dir`.
 
@@ -109,6 +111,8 @@ def train(
         processor: saved beside the weights.
         train_puzzles, test_puzzles: the data; the latter for the periodic evaluation.
         accelerator: see `build_accelerator`.
+        on_save: called on the main process with each checkpoint but the last, with a function that writes the model
+            as it is then into a folder, at any time.
 
     Returns:
         The final state, or `None` if the time limit ended the run before `max_steps`.
@@ -151,8 +155,8 @@ def train(
     log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
     save = partial(save_checkpoint, state, output_dir, accelerator, settings, args.checkpoint_total_limit)
 
-    def publish(folder: Path) -> None:
-        save_model(state.averaged_model, processor, folder)
+    def publish(folder: Path, model: TrmForPuzzleSolving | None = None) -> None:
+        save_model(model or state.averaged_model, processor, folder)
         if train_puzzles.augmented_tasks:
             write_json(puzzle_record(train_puzzles.augmented_tasks), folder / RECORD_NAME)
 
@@ -215,6 +219,8 @@ def train(
             meters.start += time.perf_counter() - before
         if state.step % args.save_steps == 0 or is_last or out_of_time:
             save()
+            if on_save is not None and accelerator.is_main_process and not is_last:
+                on_save(state, partial(publish, model=deepcopy(state.averaged_model)))
         if out_of_time and not is_last:
             progress.close()
             accelerator.print(
