@@ -23,6 +23,7 @@ import yaml
 LFS_SUFFIXES = (".safetensors", ".parquet", ".bin", ".pt")
 LICENSES = ("apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "other", "unknown")
 WRITER, READER, STRANGER = "hf_TokenThatWrites0123456789abcdef", "hf_TokenThatReads", "hf_TokenOfSomebodyElse"
+FIGURES: list[str] = []  # what tests measured, shown at the end of a run
 DATE = "2026-11-22T00:00:00.000Z"
 
 
@@ -122,14 +123,16 @@ class Hub:
     Attributes:
         url: for `HF_ENDPOINT`.
         repositories: by "models/org/name" or "datasets/org/name".
-        objects: contents of large files by their SHA-256.
+        taken: names of models that are refused although there is no such model.
+        objects: contents of large files by repository and SHA-256.
         log: "METHOD /path status" of all requests, in their order.
-        received: bytes of the bodies of all uploads of large files, whole or cut.
+        received: bytes of large files that arrived, whole or cut.
         tokens: token -> (user, role, organisations that the user may write to).
     """
 
     url: str = ""
     repositories: dict[str, Repository] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
     objects: dict[str, bytes] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
@@ -204,7 +207,7 @@ ROUTES = [
     ("GET", rf"{API}/tree/(?P<revision>[^/]+)(?:/(?P<path>.+))?", "tree"),
     ("GET", rf"{API}(?:/revision/(?P<revision>[^/]+))?", "info"),
     ("POST", rf"/(?P<kind>datasets/)?{REPO}\.git/info/lfs/objects/batch", "large_files"),
-    ("PUT", r"/objects/(?P<sha256>[0-9a-f]{64})", "upload"),
+    ("PUT", rf"/objects/(?P<kind>models|datasets)/{REPO}/(?P<sha256>[0-9a-f]{{64}})", "upload"),
     ("GET", rf"/(?P<kind>datasets/)?{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "download"),
 ]
 
@@ -336,7 +339,7 @@ class Handler(BaseHTTPRequestHandler):
         self.check_writer(owner)
         name = f"{owner}/{asked['name']}"
         url = f"{self.hub.url}/{'' if kind == 'models' else kind + '/'}{name}"
-        if f"{kind}/{name}" in self.hub.repositories:
+        if f"{kind}/{name}" in self.hub.repositories or name in self.hub.taken:
             return 409, {"error": f"You already created this {kind[:-1]} repo", "url": url}
         self.hub.create(kind, name, asked.get("visibility") == "private")
         return {"url": url, "name": name}
@@ -357,15 +360,15 @@ class Handler(BaseHTTPRequestHandler):
         self.repository(kind, name, writes=True)
         objects = []
         for asked in json.loads(self.body)["objects"]:
-            href = {"href": f"{self.hub.url}/objects/{asked['oid']}", "header": {}}
-            is_here = asked["oid"] in self.hub.objects
-            objects.append({**asked, **({} if is_here else {"actions": {"upload": href}})})
+            key = f"{(kind or 'models').rstrip('/')}/{name}/{asked['oid']}"
+            upload = {"upload": {"href": f"{self.hub.url}/objects/{key}", "header": {}}}
+            objects.append(asked if key in self.hub.objects else {**asked, "actions": upload})
         return {"transfer": "basic", "objects": objects}
 
-    def upload(self, sha256: str) -> Any:
+    def upload(self, kind: str, name: str, sha256: str) -> Any:
         if hashlib.sha256(self.body).hexdigest() != sha256:
             raise Refusal(400, "the content is not what was announced")
-        self.hub.objects[sha256] = self.body
+        self.hub.objects[f"{kind}/{name}/{sha256}"] = self.body
         return {}
 
     def commit(self, kind: str, name: str, revision: str) -> Any:
@@ -385,9 +388,10 @@ class Handler(BaseHTTPRequestHandler):
             elif entry["key"] == "file":
                 files[value["path"]] = Blob(base64.b64decode(value["content"]), False)
             elif entry["key"] == "lfsFile":
-                if value["oid"] not in self.hub.objects:
+                content = self.hub.objects.get(f"{kind}/{name}/{value['oid']}")
+                if content is None:
                     raise Refusal(400, f"the content of {value['path']} was not uploaded")
-                files[value["path"]] = Blob(self.hub.objects[value["oid"]], True)
+                files[value["path"]] = Blob(content, True)
             elif entry["key"] == "deletedFile":
                 del files[value["path"]]
             else:

@@ -29,6 +29,7 @@ from modeling_trm.modeling_trm import IGNORE_INDEX
 
 from .arguments import require, user_errors
 
+SHARE_UNIT = 2**40  # shares are summed as whole numbers: neither batches nor processes change a score
 COMMON_SCORES = ("exact_accuracy", "cell_accuracy", "halt_accuracy")  # of every task
 
 
@@ -97,12 +98,13 @@ def evaluate(
     sources = sorted(set(puzzles.source))
     source_of = torch.tensor([sources.index(source) for source in puzzles.source])
     metrics = puzzles.format.metrics
-    totals = torch.zeros(len(sources), 7 + len(metrics), device=device)  # see `summarise`; exact to 2^24 rows
+    totals = torch.zeros(len(sources), 7 + len(metrics), dtype=torch.long, device=device)  # see `summarise`
     config, given = model.config, {name: value for name, value in solve_arguments.items() if value is not None}
     threshold = given.get("halt_threshold", config.halt_threshold)
     believes = 0.0 if math.isinf(threshold) else threshold  # the halting head's verdict, where nothing stops early
     max_steps = given.get("max_steps", config.max_solve_steps)
-    histogram, verified = torch.zeros(max_steps + 1, device=device), torch.zeros((), device=device)
+    histogram = torch.zeros(max_steps + 1, dtype=torch.long, device=device)
+    verified = torch.zeros((), dtype=torch.long, device=device)
     mine = torch.arange(rank, len(puzzles), world)
     chunks = [rows for rows in mine.split(batch_size) if len(rows)]
     questions = ((puzzles.input_ids[rows], take(puzzles.puzzle_ids, rows)) for rows in chunks)
@@ -120,14 +122,14 @@ def evaluate(
             scores = (
                 torch.ones_like(exact),
                 exact,
-                right.sum(-1) / labelled.clamp(min=1),
+                right.sum(-1) * SHARE_UNIT // labelled.clamp(min=1),
                 (solution.halt_logits > believes) == exact,
                 solution.steps,
                 solution.total_steps,
                 solution.rollouts,
                 *(metric(input_ids, solution.answers) for metric in metrics.values()),
             )
-            totals.index_add_(0, source_of[rows].to(device), torch.stack([score.float() for score in scores], dim=1))
+            totals.index_add_(0, source_of[rows].to(device), torch.stack([score.long() for score in scores], dim=1))
             histogram += solution.steps.bincount(minlength=max_steps + 1)
             if solution.verified is not None:
                 verified += solution.verified.sum()
@@ -143,7 +145,7 @@ def evaluate(
     if "verify" in given:
         results["verified_accuracy"] = verified.item() / len(puzzles)
     return results | {
-        "steps_histogram": {steps: int(count) for steps, count in enumerate(histogram.tolist()) if count},
+        "steps_histogram": {steps: count for steps, count in enumerate(histogram.tolist()) if count},
         "max_steps": max_steps,
         "min_steps": given.get("min_steps", 1),
         "halt_threshold": None if math.isinf(threshold) else threshold,
@@ -162,13 +164,13 @@ def take(column: Tensor | None, rows: Tensor) -> Tensor | None:
 
 
 def summarise(totals: Tensor, metrics: list[str]) -> dict[str, Any]:
-    """Means from the sums of 1, exact, share of right cells, halting, steps, total steps, rollouts, `metrics`."""
+    """Means from the sums of 1, exact, right cells (in `SHARE_UNIT`), halting, steps, total steps, rollouts, `metrics`."""
     count, exact, cells, halting, steps, total_steps, rollouts, *others = totals.tolist()
     return {
-        "num_examples": int(count),
+        "num_examples": count,
         "exact_accuracy": exact / count,
-        "exact_accuracy_ci95": wilson_interval(int(exact), int(count)),
-        "cell_accuracy": cells / count,
+        "exact_accuracy_ci95": wilson_interval(exact, count),
+        "cell_accuracy": cells / SHARE_UNIT / count,
         "halt_accuracy": halting / count,
         "mean_steps": steps / count,
         "mean_total_steps": total_steps / count,

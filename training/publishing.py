@@ -225,7 +225,8 @@ def publish_final(repository: HubRepository, folder: Path, private: bool) -> str
     Raises:
         UserError: it was not published; the line says that nothing is lost and how to go on.
     """
-    again = f"`python -m training.publishing --model {folder} --push_to_hub {repository.repo_id}`"
+    branch = "" if repository.branch == "main" else f" --hub_revision {repository.branch}"
+    again = f"`python -m training.publishing --model {folder} --push_to_hub {repository.repo_id}{branch}`"
     try:
         publish_folder(repository, folder, private, f"Publish {repository.repo_id.split('/')[1]}")
     except (HubError, OSError) as error:
