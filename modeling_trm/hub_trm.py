@@ -26,9 +26,16 @@ from huggingface_hub.errors import (
 
 WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt, unless the Hub says how long
 LONGEST_WAIT = 300.0
+MODEL_FILES = ("config.json", "model.safetensors", "processor_config.json", "puzzles.json")
 NO_TOKEN = "publishing needs a token of the Hub: log in with `hf auth login`, or set HF_TOKEN"
 
 Result = TypeVar("Result")
+
+
+def model_files(folder: Path) -> dict[str, Path]:
+    """What a model in a folder is made of (weights, configuration, processor, remote code) and nothing else there."""
+    code = sorted(path.name for path in Path(__file__).parent.glob("*_trm.py"))
+    return {name: folder / name for name in (*MODEL_FILES, *code) if (folder / name).is_file()}
 
 
 class HubError(Exception):

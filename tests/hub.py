@@ -8,6 +8,7 @@ a card's YAML needs more than the standard library.
 import base64
 import hashlib
 import json
+import os
 import re
 import threading
 import time
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -191,6 +193,15 @@ def running_hub() -> Iterator[Hub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def client_environment(hub: Hub, token: str | None = WRITER, **more: object) -> dict[str, str]:
+    """Variables of a process whose clients talk to this Hub as they would to the real one."""
+    root = Path(__file__).parent.parent
+    online = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "OMP_NUM_THREADS": "1"}
+    given = {**os.environ, "PYTHONPATH": str(root), **online, **quiet, **{key: str(one) for key, one in more.items()}}
+    return given | ({"HF_TOKEN": token} if token else {})
 
 
 REPO = r"(?P<name>[\w.-]+/[\w.-]+)"

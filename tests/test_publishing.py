@@ -2,7 +2,6 @@
 """Publishing as a user does it: unmodified clients in processes of their own, a Hub on loopback, and its faults."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import yaml
-from hub import FIGURES, READER, STRANGER, WRITER, Blob, Commit, Hub, running_hub
+from hub import FIGURES, READER, STRANGER, WRITER, Blob, Commit, Hub, client_environment, running_hub
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor
@@ -56,17 +55,11 @@ def hub() -> Iterator[Hub]:
         yield running
 
 
-def environment(hub: Hub, token: str | None = WRITER, **more: object) -> dict[str, str]:
-    """What a user of that Hub has set; files that are already here stay so."""
-    online = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
-    quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "OMP_NUM_THREADS": "1"}
-    given = {**os.environ, "PYTHONPATH": str(ROOT), **online, **quiet, **{key: str(one) for key, one in more.items()}}
-    return given | ({"HF_TOKEN": token} if token else {})
-
-
 def run(hub: Hub, *words: object, token: str | None = WRITER, **more: object) -> subprocess.CompletedProcess:
     command = [sys.executable, *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, env=environment(hub, token, **more), capture_output=True, text=True)
+    return subprocess.run(
+        command, cwd=ROOT, env=client_environment(hub, token, **more), capture_output=True, text=True
+    )
 
 
 def train_command(folder: Path, **fields: object) -> list[object]:
@@ -196,7 +189,7 @@ def test_a_stranger_needs_the_card_and_nothing_else(
         [sys.executable, "-I", "-S", "-c", FRESH_PROCESS, packages, REPO, PUZZLE, "inputs.safetensors",
          "out.safetensors"],
         cwd=tmp_path,
-        env=environment(hub, None, HF_HOME=tmp_path / "cache"),
+        env=client_environment(hub, None, HF_HOME=tmp_path / "cache"),
         capture_output=True,
         text=True,
     )  # fmt: skip
@@ -315,7 +308,7 @@ def run_all(hub: Hub, commands: list[list[Any]], token: str = WRITER) -> list[st
         [sys.executable, "-c", DRIVER],
         input=words,
         cwd=ROOT,
-        env=environment(hub, token),
+        env=client_environment(hub, token),
         capture_output=True,
         text=True,
     )

@@ -164,7 +164,7 @@ def take(column: Tensor | None, rows: Tensor) -> Tensor | None:
 
 
 def summarise(totals: Tensor, metrics: list[str]) -> dict[str, Any]:
-    """Means from the sums of 1, exact, right cells (in `SHARE_UNIT`), halting, steps, total steps, rollouts, `metrics`."""
+    """Means from the sums of 1, exact, cells (in `SHARE_UNIT`), halting, steps, total steps, rollouts, `metrics`."""
     count, exact, cells, halting, steps, total_steps, rollouts, *others = totals.tolist()
     return {
         "num_examples": count,

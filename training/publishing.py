@@ -15,19 +15,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import modeling_trm
-from modeling_trm.hub_trm import HubConflictError, HubError, HubRepository, HubUnreachableError, one_line
+from modeling_trm.hub_trm import (
+    HubConflictError,
+    HubError,
+    HubRepository,
+    HubUnreachableError,
+    model_files,
+    one_line,
+)
 
 from .arc_evaluation import write_json
 from .arguments import HubArguments, UserError, option, parse_arguments, require, run_command, user_errors
 from .cards import CARD, EVAL_RESULTS, RESULTS, TRAIN_ARGS, render_eval_results, update_card, write_card
 from .checkpoint import TrainState
 from .evaluation import merge_results, read_results, weights_of, write_results
-from .transfer import RECORD_NAME
 
 WEIGHTS = "model.safetensors"
-MODEL_FILES = ("config.json", WEIGHTS, "processor_config.json", RECORD_NAME)
-CODE = Path(modeling_trm.__file__).parent
 ATTEMPTS = 5  # to add results while others add theirs
 
 
@@ -79,12 +82,6 @@ def check_weights(repository: HubRepository, commit: str, model: str, weights: s
     """Raises `HubError` if a commit holds other weights than those of `model`, whose SHA-256 is given."""
     if repository.sha256(WEIGHTS, commit) != weights:
         raise HubError(f"{repository.repo_id} does not hold the weights of {model}: publish those first")
-
-
-def model_files(folder: Path) -> dict[str, Path]:
-    """Weights, configuration, processor and remote code of a folder, by their names."""
-    code = [path.name for path in folder.glob("*_trm.py") if (CODE / path.name).exists()]
-    return {name: folder / name for name in (*MODEL_FILES, *sorted(code)) if (folder / name).is_file()}
 
 
 def tag_of(files: dict[str, Path]) -> str:
