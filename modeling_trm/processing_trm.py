@@ -117,8 +117,10 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
         return [self.decode(row) for row in tokens]
 
     def to_grid(self, tokens: Tensor | Sequence[int]) -> list[list[str]]:
-        """The symbols of one answer [height * width], row by row: the whole canvas, or with an `end_marker` the largest
-        rectangle in its upper left corner that holds neither ends nor padding (the official rule), which may be empty.
+        """The symbols of one answer [height * width], row by row: `height` lists of `width`.
+
+        With an `end_marker` only the largest rectangle in the upper left corner that holds neither ends nor padding
+        (the official rule), which may be empty.
         """
         symbols = [self._symbol(int(token)) for token in tokens]
         rows = [symbols[start : start + self.width] for start in range(0, len(symbols), self.width)]
