@@ -10,7 +10,6 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from torch import Tensor
 
-from .arguments import UserError
 from .checkpoint import TrainState
 from .optimizers import SignSGD
 
@@ -18,6 +17,7 @@ from .optimizers import SignSGD
 class Verdict(NamedTuple):
     """The culprit of a step on its way to the host: its number, -1 for none, when that has arrived, and the names."""
 
+    step: int
     number: Tensor
     arrival: torch.cuda.Event | None
     names: list[str]
@@ -32,26 +32,23 @@ class StepGuard:
     Args:
         state: what updates change.
         accelerator: of the run.
-        max_skipped_steps: so many in a row end the run.
 
     Attributes:
         skipped: whether the last step was skipped, a scalar on the device.
+        streak: steps skipped in a row, as far as the host knows: up to the last step or the one before.
+        first_step, culprit: the first of those, counted from 1, and what was not finite first in it.
     """
 
-    def __init__(self, state: TrainState, accelerator: Accelerator, max_skipped_steps: int):
-        self.state, self.accelerator, self.max_skipped_steps = state, accelerator, max_skipped_steps
+    def __init__(self, state: TrainState, accelerator: Accelerator):
+        self.state, self.accelerator = state, accelerator
         self.skipped = torch.zeros((), dtype=torch.bool, device=accelerator.device)
         self.embedding_optimizers = [optimizer for optimizer in state.optimizers if isinstance(optimizer, SignSGD)]
-        self.streak, self.culprit = 0, ""
+        self.streak, self.first_step, self.culprit = 0, 0, ""
         self.verdict: Verdict | None = None
 
     @contextmanager
     def watch(self, loss: Tensor) -> Iterator[Tensor]:
-        """The context of an update; gives the norm of the dense gradients, a scalar on the device.
-
-        Raises:
-            UserError: too many steps in a row were skipped.
-        """
+        """The context of an update; gives the norm of the dense gradients, a scalar on the device."""
         self.settle()
         with torch.no_grad():
             norm, culprit, names = self.examine(loss.detach())
@@ -71,17 +68,13 @@ class StepGuard:
         if culprit.is_cuda:
             arrival = torch.cuda.Event()
             arrival.record()
-        self.verdict = Verdict(host, arrival, names)
+        self.verdict = Verdict(self.state.step + 1, host, arrival, names)
 
     def settle(self) -> None:
-        """Takes note of the last step; waits for it on the device.
-
-        Raises:
-            UserError: too many steps in a row were skipped.
-        """
+        """Takes note of the last step; waits for it on the device."""
         if self.verdict is None:
             return
-        (number, arrival, names), self.verdict = self.verdict, None
+        (step, number, arrival, names), self.verdict = self.verdict, None
         if arrival is not None:
             arrival.synchronize()
         if number < 0:
@@ -90,14 +83,8 @@ class StepGuard:
         for count in self.counts():
             count -= 1
         if self.streak == 0:
-            self.culprit = names[number]
+            self.first_step, self.culprit = step, names[number]
         self.streak += 1
-        if self.streak >= self.max_skipped_steps:
-            raise UserError(
-                f"not finite at step {self.state.step - self.streak + 1}: {self.culprit}; as were the "
-                f"{self.streak} steps from there on, all of them skipped. The same command with a lower "
-                "--learning_rate goes on from the last checkpoint"
-            )
 
     def is_sound(self) -> bool:
         """Whether the last step was not skipped and the weights are finite, so that they are worth keeping."""

@@ -23,7 +23,7 @@ from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
 from modeling_trm.modeling_trm import IGNORE_INDEX
 
 from .arc_evaluation import evaluate_arc, write_json
-from .arguments import TrainArguments, require
+from .arguments import TrainArguments, UserError, require
 from .batches import TrainBatches
 from .checkpoint import TrainState, list_checkpoints, load_checkpoint, save_checkpoint, save_model
 from .evaluation import evaluate, start_accelerator
@@ -160,7 +160,7 @@ def train(
     log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
     save = partial(save_checkpoint, state, output_dir, accelerator, settings, args)
     guard, stopper = (
-        StepGuard(state, accelerator, args.max_skipped_steps),
+        StepGuard(state, accelerator),
         Stopper(accelerator, args.time_limit_minutes),
     )
 
@@ -238,6 +238,12 @@ def train(
             else:  # the evaluation was cut short
                 state.votes = votes
             meters.start += time.perf_counter() - before
+        if guard.streak >= args.max_skipped_steps:
+            progress.close()
+            raise UserError(
+                f"{guard.culprit} was not finite at step {guard.first_step}, and so it went for {guard.streak} steps "
+                "(all were skipped): the same command with a lower --learning_rate goes on from the last checkpoint"
+            )
         save_is_due |= state.step % args.save_steps == 0
         must_save = is_last or stop_reason is not None
         if (must_save or save_is_due) and (guard.is_sound() or must_save):
