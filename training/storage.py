@@ -43,7 +43,7 @@ def save_tensors(tensors: dict[str, Tensor], folder: Path, stem: str, max_bytes:
 
 def pieces(tensors: dict[str, Tensor], limit: float) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in tensors.items():
-        if tensor.nbytes + HEADER_LINE <= limit or tensor.ndim == 0:
+        if tensor.nbytes + HEADER_LINE <= limit or tensor.ndim == 0 or len(tensor) < 2:
             yield name, tensor
             continue
         rows = max(1, int((limit - HEADER_LINE) // (tensor.nbytes / len(tensor))))
