@@ -114,9 +114,9 @@ def mark(grid: Grid, question: Grid, previous: Grid, box: Box, label: Grid | Non
     return [[cell(row, column) for column in range(len(grid[row]))] for row in range(len(grid))]
 
 
-def at(grid: Grid, row: int, column: int) -> str | None:
-    """The symbol of a cell; `None` outside the grid."""
-    return grid[row][column] if row < len(grid) and column < len(grid[row]) else None
+def at(grid: Grid, row: int, column: int) -> str:
+    """The symbol of a cell, also outside the grid."""
+    return grid[row][column] if row < len(grid) and column < len(grid[row]) else OUTSIDE
 
 
 def clashes(grid: Grid, box: tuple[int, int]) -> set[tuple[int, int]]:
@@ -200,8 +200,8 @@ def lay_out(frame: Frame, box: Box, styled: Callable[[Cell], str]) -> str:
 def draw_frame(frame: Frame, box: Box) -> Any:
     """One frame as a pillow image."""
     Image, ImageDraw, ImageFont = pillow()
-    rows, columns = len(frame.rows), max(map(len, frame.rows))
-    size = 36 if box else max(6, min(32, 480 // max(rows, columns)))  # pixels per cell
+    rows, columns = len(frame.rows), max(map(len, frame.rows), default=0)
+    size = 36 if box else max(6, min(32, 480 // max(rows, columns, 1)))  # pixels per cell
     margin, head = 16, 40
     width, height = max(columns * size, 300) + 2 * margin, rows * size + head + margin
     image = Image.new("RGB", (width, height), f"#{PAPER}")
@@ -327,7 +327,7 @@ def draw_html(frames: list[Frame], box: Box) -> str:
         ]
 
     data = [(frame.caption, grid(frame)) for frame in frames]
-    longest = max(max(len(frame.rows), *map(len, frame.rows)) for frame in frames)
+    longest = max(max(1, len(frame.rows), *map(len, frame.rows)) for frame in frames)
     size = 36 if box else max(8, min(36, 600 // longest))
     return PAGE.format(
         frames=json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"),

@@ -2,11 +2,8 @@
 """The training loop: deep supervision (section 2.4 of the paper), one optimizer step per supervision step."""
 
 import hashlib
-import os
-import shutil
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -26,7 +23,15 @@ from .arc_evaluation import evaluate_arc, write_json
 from .arguments import TrainArguments, UserError, require
 from .batches import TrainBatches
 from .checkpoint import TrainState, list_checkpoints, load_checkpoint, save_checkpoint, save_model
-from .evaluation import evaluate, start_accelerator
+from .devices import (
+    build_autocast,
+    choose_kernels,
+    compile_network,
+    has_bf16,
+    hint_at_idle_cores,
+    start_accelerator,
+)
+from .evaluation import evaluate
 from .guards import StepGuard
 from .metrics import Meters, TrainLog, progress_line
 from .optimizers import build_average, build_optimizers, learning_rate_factor, learning_rates
@@ -57,45 +62,6 @@ def build_accelerator(args: TrainArguments) -> Accelerator:
     # Buffers are constants, and broadcasting them at every step would only cost time.
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
     return start_accelerator(log_with=trackers, project_dir=args.output_dir, kwargs_handlers=[ddp])
-
-
-def build_autocast(args: TrainArguments, accelerator: Accelerator) -> Callable[[], AbstractContextManager]:
-    """The context of the computation; it also casts each weight once per step. float32 where bf16 is only emulated."""
-    if args.mixed_precision == "no" or not has_bf16(accelerator.device):
-        return nullcontext
-    return partial(torch.autocast, accelerator.device.type, torch.bfloat16)
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16 itself, which is then faster than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type != "cpu" or any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
-
-
-def computes_short_bf16_on_cpu(model: TrmForPuzzleSolving, args: TrainArguments, accelerator: Accelerator) -> bool:
-    """Where attention in plain operations beats the CPU's fused kernel: short bfloat16 sequences."""
-    short = model.config.prefix_len + model.config.seq_len <= 256
-    return short and accelerator.device.type == "cpu" and build_autocast(args, accelerator) is not nullcontext
-
-
-def hint_at_idle_cores(accelerator: Accelerator) -> None:
-    """`accelerate launch` gives each CPU process one thread unless it is told."""
-    share = (os.cpu_count() or 1) // accelerator.num_processes
-    if accelerator.device.type == "cpu" and torch.get_num_threads() < share:
-        accelerator.print(
-            f"computing on {torch.get_num_threads()} of {share} cores per process: to use all, "
-            f"accelerate launch --num_cpu_threads_per_process {share} train.py ..."
-        )
-
-
-def compile_network(model: TrmForPuzzleSolving, accelerator: Accelerator) -> None:
-    """Compiles the network where it can be: on a CPU that takes a C++ compiler."""
-    if accelerator.device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
-        accelerator.print("no C++ compiler (g++) found: the network is not compiled, which takes longer")
-        return
-    accelerator.print("compiling the network: the first step takes some twenty seconds on a CPU")
-    model.model.network.compile(dynamic=False)
 
 
 @signal_note
@@ -137,12 +103,12 @@ def train(
     settings |= {f"model.{name}": fields[name] for name in TrmConfig.__annotations__ if name in fields}
     torch.manual_seed(args.seed)
     model = TrmForPuzzleSolving(config).to(accelerator.device).train()
-    if computes_short_bf16_on_cpu(model, args, accelerator):
-        model.set_attn_implementation("eager")
+    autocast = build_autocast(args, accelerator)
+    with autocast():
+        choose_kernels(model)
     if args.init_from is not None:
         train_puzzles = start_from(model, args, train_puzzles)
     state = TrainState(model, build_average(model, args.ema_decay, args.ema_warmup), build_optimizers(model, args))
-    autocast = build_autocast(args, accelerator)
     with autocast():
         resumed = load_checkpoint(state, output_dir, accelerator, settings, args.resume_anyway)
     if resumed:
@@ -159,10 +125,7 @@ def train(
     batches = TrainBatches(train_puzzles, args, config, accelerator)
     log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
     save = partial(save_checkpoint, state, output_dir, accelerator, settings, args)
-    guard, stopper = (
-        StepGuard(state, accelerator),
-        Stopper(accelerator, args.time_limit_minutes),
-    )
+    guard, stopper = StepGuard(state, accelerator), Stopper(accelerator, args.time_limit_minutes)
 
     def tell(line: str) -> None:
         if accelerator.is_main_process:
