@@ -26,6 +26,7 @@ from modeling_trm import PuzzleSolvingPipeline, TrmCarry, TrmForPuzzleSolving, T
 
 from .arc_evaluation import VoteTable
 from .arguments import UserError
+from .puzzle_table import load_table, save_table
 
 FOLDER_NAME = re.compile(r"step-(\d{8})")
 
@@ -99,6 +100,7 @@ def save_checkpoint(
     if state.carry is not None:
         local |= {f"carry.{name}": tensor.contiguous() for name, tensor in state.carry.tensors().items()}
     save_file(local, temporary / rank_file(accelerator))
+    save_table(state.model, temporary)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         save_file(state.tensors(), temporary / "training.safetensors")
@@ -132,7 +134,7 @@ def load_checkpoint(state: TrainState, output_dir: Path, accelerator: Accelerato
             )
     if record["num_processes"] != accelerator.num_processes:
         raise UserError(f"{folder} is of {record['num_processes']} processes, not {accelerator.num_processes}")
-    state.load_tensors(load_file(folder / "training.safetensors"))
+    state.load_tensors(load_file(folder / "training.safetensors") | load_table(state.model, folder))
     state.votes.load_json(json.loads((folder / "votes.json").read_text()))
     local = load_file(folder / rank_file(accelerator))
     torch.set_rng_state(local["random_state"])

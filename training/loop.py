@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from tqdm.auto import tqdm
 
@@ -26,9 +26,11 @@ from .arguments import TrainArguments, UserError, require
 from .batches import TrainBatches
 from .checkpoint import TrainState, load_checkpoint, save_checkpoint, save_model
 from .evaluation import evaluate, start_accelerator
+from .exchange import average_gradients, copy_from_first
 from .metrics import Meters, TrainLog
 from .optimizers import build_average, build_optimizers, learning_rate_factor
-from .transfer import PUZZLE_TABLE, RECORD_NAME, puzzle_record, start_from
+from .puzzle_table import PUZZLE_TABLE, build_model, release_rows, whole_model
+from .transfer import RECORD_NAME, puzzle_record, start_from
 
 # A run goes on only with the same of these and the same model; the others may change.
 FIXED = (
@@ -50,9 +52,7 @@ FIXED = (
 def build_accelerator(args: TrainArguments) -> Accelerator:
     """Accelerate for processes, devices and trackers. Mixed precision is this loop's: see `build_autocast`."""
     trackers = None if args.report_to == "none" else args.report_to
-    # Buffers are constants, and broadcasting them at every step would only cost time.
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
-    return start_accelerator(log_with=trackers, project_dir=args.output_dir, kwargs_handlers=[ddp])
+    return start_accelerator(log_with=trackers, project_dir=args.output_dir)
 
 
 def build_autocast(args: TrainArguments, accelerator: Accelerator) -> Callable[[], AbstractContextManager]:
@@ -129,7 +129,7 @@ def train(
     settings["data"] = digest_of(train_puzzles)
     settings["model"] = {name: value for name, value in config.to_dict().items() if name in TrmConfig.__annotations__}
     torch.manual_seed(args.seed)
-    model = TrmForPuzzleSolving(config).to(accelerator.device).train()
+    model = build_model(config, accelerator.device, args.shard_puzzle_embeddings).train()
     if computes_short_bf16_on_cpu(model, args, accelerator):
         model.set_attn_implementation("eager")
     if args.init_from is not None:
@@ -143,17 +143,18 @@ def train(
         accelerator.print("this device has no bf16 instructions: training in float32, which takes about twice as long")
     if args.compile:
         compile_network(model, accelerator)
-    # The optimizer of the puzzle embeddings exchanges their sparse gradients; DDP averages the dense ones.
-    model._ddp_params_and_buffers_to_ignore = [PUZZLE_TABLE]
+    # The puzzle embeddings have sparse gradients, which their optimizer exchanges.
     dense = [parameter for name, parameter in model.named_parameters() if name != PUZZLE_TABLE]
-    parallel = model if args.freeze_network else accelerator.prepare(model)
+    copy_from_first([*dense, *model.buffers()])
     batches = TrainBatches(train_puzzles, args, config, accelerator)
     log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
     save = partial(save_checkpoint, state, output_dir, accelerator, settings, args.checkpoint_total_limit)
 
     def publish(folder: Path) -> None:
-        save_model(state.averaged_model, processor, folder)
-        if train_puzzles.augmented_tasks:
+        averaged = whole_model(state.averaged_model)
+        if accelerator.is_main_process:
+            save_model(averaged, processor, folder)
+        if accelerator.is_main_process and train_puzzles.augmented_tasks:
             write_json(puzzle_record(train_puzzles.augmented_tasks), folder / RECORD_NAME)
 
     start, seconds_before = time.perf_counter(), state.seconds
@@ -166,8 +167,9 @@ def train(
                 group["lr"] = group["initial_lr"] * factor
 
         with autocast():
-            output = parallel(**batches(state.step), carry=state.carry)
+            output = model(**batches(state.step), carry=state.carry)
         output.loss.backward()
+        average_gradients(dense)
         gradients = [parameter.grad for parameter in dense if parameter.grad is not None]
         gradient_norm = get_total_norm(gradients).to(accelerator.device)
         if args.max_grad_norm is not None:
@@ -210,8 +212,7 @@ def train(
             )
             if scores["exact_accuracy"] > state.best_accuracy:
                 state.best_accuracy = scores["exact_accuracy"]
-                if accelerator.is_main_process:
-                    publish(output_dir / "checkpoints" / "best")
+                publish(output_dir / "checkpoints" / "best")
             meters.start += time.perf_counter() - before
         if state.step % args.save_steps == 0 or is_last or out_of_time:
             save()
@@ -222,8 +223,7 @@ def train(
             )
             return None
     progress.close()
-    if accelerator.is_main_process:
-        publish(output_dir)
+    publish(output_dir)
     return state
 
 
@@ -254,7 +254,7 @@ def evaluate_average(
     if puzzles.augmented_tasks:
         votes = state.votes if args.accumulate_votes else None
         run = partial(evaluate_arc, num_votes=args.num_votes, votes=votes, **arc_arguments)
-    return run(
+    scores = run(
         state.averaged_model,
         puzzles.first(max_examples),
         batch_size=args.eval_batch_size,
@@ -262,3 +262,5 @@ def evaluate_average(
         autocast=build_autocast(args, accelerator),
         halt_threshold=args.eval_halt_threshold,
     )
+    release_rows(state.averaged_model)
+    return scores
