@@ -35,11 +35,6 @@ COMMON_SCORES = ("exact_accuracy", "cell_accuracy", "halt_accuracy")  # of every
 UNLOADABLE = (ValueError, OSError, SafetensorError, StrictDataclassError)
 
 
-def start_accelerator(**options: Any) -> Accelerator:
-    """Accelerate on the best device; where there is only a CPU it must be told, or each process would be alone."""
-    return Accelerator(mixed_precision="no", cpu=not torch.accelerator.is_available(), **options)
-
-
 def load_model(name: str, dtype: torch.dtype) -> TrmForPuzzleSolving:
     """Loads a model from a folder or the Hub.
 

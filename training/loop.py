@@ -3,11 +3,8 @@
 
 import hashlib
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,14 +15,22 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from tqdm.auto import tqdm
 
 from datasets_scripts.tasks import Puzzles
-from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
+from modeling_trm import TrmConfig, TrmProcessor
 from modeling_trm.modeling_trm import IGNORE_INDEX
 
 from .arc_evaluation import evaluate_arc, write_json
 from .arguments import TrainArguments, UserError, require
 from .batches import TrainBatches
 from .checkpoint import TrainState, load_checkpoint, save_checkpoint, save_model
-from .evaluation import evaluate, start_accelerator
+from .devices import (
+    build_autocast,
+    choose_kernels,
+    compile_network,
+    has_bf16,
+    hint_at_idle_cores,
+    start_accelerator,
+)
+from .evaluation import evaluate
 from .exchange import average_gradients, copy_from_first
 from .metrics import Meters, TrainLog
 from .optimizers import build_average, build_optimizers, learning_rate_factor
@@ -53,45 +58,6 @@ def build_accelerator(args: TrainArguments) -> Accelerator:
     """Accelerate for processes, devices and trackers. Mixed precision is this loop's: see `build_autocast`."""
     trackers = None if args.report_to == "none" else args.report_to
     return start_accelerator(log_with=trackers, project_dir=args.output_dir)
-
-
-def build_autocast(args: TrainArguments, accelerator: Accelerator) -> Callable[[], AbstractContextManager]:
-    """The context of the computation; it also casts each weight once per step. float32 where bf16 is only emulated."""
-    if args.mixed_precision == "no" or not has_bf16(accelerator.device):
-        return nullcontext
-    return partial(torch.autocast, accelerator.device.type, torch.bfloat16)
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16 itself, which is then faster than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type != "cpu" or any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
-
-
-def computes_short_bf16_on_cpu(model: TrmForPuzzleSolving, args: TrainArguments, accelerator: Accelerator) -> bool:
-    """Where attention in plain operations beats the CPU's fused kernel: short bfloat16 sequences."""
-    short = model.config.prefix_len + model.config.seq_len <= 256
-    return short and accelerator.device.type == "cpu" and build_autocast(args, accelerator) is not nullcontext
-
-
-def hint_at_idle_cores(accelerator: Accelerator) -> None:
-    """`accelerate launch` gives each CPU process one thread unless it is told."""
-    share = (os.cpu_count() or 1) // accelerator.num_processes
-    if accelerator.device.type == "cpu" and torch.get_num_threads() < share:
-        accelerator.print(
-            f"computing on {torch.get_num_threads()} of {share} cores per process: to use all, "
-            f"accelerate launch --num_cpu_threads_per_process {share} train.py ..."
-        )
-
-
-def compile_network(model: TrmForPuzzleSolving, accelerator: Accelerator) -> None:
-    """Compiles the network where it can be: on a CPU that takes a C++ compiler."""
-    if accelerator.device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
-        accelerator.print("no C++ compiler (g++) found: the network is not compiled, which takes longer")
-        return
-    accelerator.print("compiling the network: the first step takes some twenty seconds on a CPU")
-    model.model.network.compile(dynamic=False)
 
 
 def train(
@@ -130,15 +96,15 @@ def train(
     settings["model"] = {name: value for name, value in config.to_dict().items() if name in TrmConfig.__annotations__}
     torch.manual_seed(args.seed)
     model = build_model(config, accelerator.device, args.shard_puzzle_embeddings).train()
-    if computes_short_bf16_on_cpu(model, args, accelerator):
-        model.set_attn_implementation("eager")
+    autocast = build_autocast(args, accelerator)
+    with autocast():
+        choose_kernels(model)
     if args.init_from is not None:
         train_puzzles = start_from(model, args, train_puzzles)
     state = TrainState(model, build_average(model, args.ema_decay, args.ema_warmup), build_optimizers(model, args))
     if load_checkpoint(state, output_dir, accelerator, settings):
         accelerator.print(f"going on from step {state.step} of {args.max_steps}")
     hint_at_idle_cores(accelerator)
-    autocast = build_autocast(args, accelerator)
     if args.mixed_precision == "bf16" and not has_bf16(accelerator.device):
         accelerator.print("this device has no bf16 instructions: training in float32, which takes about twice as long")
     if args.compile:
