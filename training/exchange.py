@@ -2,8 +2,8 @@
 """What processes tell each other at a step. All must call these functions together; a process alone tells nothing.
 
 A recursive network's gradients are complete only when its backward pass ends, for each application of the weights adds
-to them. So DistributedDataParallel would have nothing to send in the meantime, and as it rearranges what it sends after
-the first step of every start, an interrupted run would sum in another order. Here one message does.
+to them. So DistributedDataParallel would have nothing to send in the meantime, and as it rearranges what it sends
+after the first step of every start, an interrupted run would sum in another order. Here one message does.
 """
 
 from collections.abc import Iterable
