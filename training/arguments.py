@@ -58,6 +58,9 @@ class TrainArguments:
     muon_ns_steps: int = option(5, "Newton-Schulz iterations of Muon")
     puzzle_embedding_learning_rate: float = option(1e-4, "learning rate of the sign-SGD for puzzle embeddings")
     puzzle_embedding_weight_decay: float = option(1.0, "weight decay of the sign-SGD for puzzle embeddings")
+    shard_puzzle_embeddings: bool = option(
+        False, "each process holds a share of the rows of the puzzle embeddings, not all"
+    )
     warmup_steps: int = option(0, "steps of linear warm-up")
     min_learning_rate_ratio: float = option(
         1.0, "where the cosine ends: 1 is a constant learning rate, 0 goes to zero"

@@ -25,6 +25,7 @@ from modeling_trm import PuzzleSolvingPipeline, TrmCarry, TrmForPuzzleSolving, T
 
 from .arc_evaluation import VoteTable
 from .arguments import TrainArguments, UserError, require
+from .puzzle_table import load_table, save_table
 from .storage import (
     failure_of,
     find_damage,
@@ -124,6 +125,7 @@ def save_checkpoint(
         if state.carry is not None and not args.compact_checkpoints:
             local |= {f"carry.{name}": tensor for name, tensor in state.carry.tensors().items()}
         save_tensors(local, temporary, rank_stem(accelerator.process_index), max_bytes)
+        save_table(state.model, temporary)
         if is_main:
             save_tensors(state.tensors(args.compact_checkpoints), temporary, "training", max_bytes)
             progress = {name: getattr(state, name) for name in PROGRESS}
@@ -176,7 +178,7 @@ def load_checkpoint(
     )
     for change in changes.values():
         accelerator.print(f"warning: {output_dir} was trained with {change}: the puzzles in work start anew")
-    tensors = load_tensors(folder, "training")
+    tensors = load_tensors(folder, "training") | load_table(state.model, folder)
     if {"optimizer", "use_muon"} & changes.keys():
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer.")}
     try:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from torch.nn.utils import clip_grads_with_norm_
 from tqdm.auto import tqdm
 
 from datasets_scripts.tasks import Puzzles
-from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
+from modeling_trm import TrmConfig, TrmProcessor
 from modeling_trm.modeling_trm import IGNORE_INDEX
 
 from .arc_evaluation import evaluate_arc, write_json
@@ -32,12 +32,14 @@ from .devices import (
     start_accelerator,
 )
 from .evaluation import evaluate
+from .exchange import average_gradients, copy_from_first
 from .guards import StepGuard
 from .metrics import Meters, TrainLog, progress_line
 from .optimizers import build_average, build_optimizers, learning_rate_factor, learning_rates
+from .puzzle_table import PUZZLE_TABLE, build_model, release_rows, whole_model
 from .stopping import TIME_LIMIT, Stopper, signal_note
 from .storage import failure_of
-from .transfer import PUZZLE_TABLE, RECORD_NAME, puzzle_record, start_from
+from .transfer import RECORD_NAME, puzzle_record, start_from
 
 # A run goes on only with the same of these and the same model; the others may change.
 FIXED = (
@@ -59,9 +61,7 @@ FIXED = (
 def build_accelerator(args: TrainArguments) -> Accelerator:
     """Accelerate for processes, devices and trackers. Mixed precision is this loop's: see `build_autocast`."""
     trackers = None if args.report_to == "none" else args.report_to
-    # Buffers are constants, and broadcasting them at every step would only cost time.
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
-    return start_accelerator(log_with=trackers, project_dir=args.output_dir, kwargs_handlers=[ddp])
+    return start_accelerator(log_with=trackers, project_dir=args.output_dir)
 
 
 @signal_note
@@ -102,7 +102,7 @@ def train(
     fields = config.to_dict()
     settings |= {f"model.{name}": fields[name] for name in TrmConfig.__annotations__ if name in fields}
     torch.manual_seed(args.seed)
-    model = TrmForPuzzleSolving(config).to(accelerator.device).train()
+    model = build_model(config, accelerator.device, args.shard_puzzle_embeddings).train()
     autocast = build_autocast(args, accelerator)
     with autocast():
         choose_kernels(model)
@@ -118,10 +118,9 @@ def train(
         accelerator.print("this device has no bf16 instructions: training in float32, which takes about twice as long")
     if args.compile:
         compile_network(model, accelerator)
-    # The optimizer of the puzzle embeddings exchanges their sparse gradients; DDP averages the dense ones.
-    model._ddp_params_and_buffers_to_ignore = [PUZZLE_TABLE]
+    # The puzzle embeddings have sparse gradients, which their optimizer exchanges.
     dense = [parameter for name, parameter in model.named_parameters() if name != PUZZLE_TABLE]
-    parallel = model if args.freeze_network else accelerator.prepare(model)
+    copy_from_first([*dense, *model.buffers()])
     batches = TrainBatches(train_puzzles, args, config, accelerator)
     log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
     save = partial(save_checkpoint, state, output_dir, accelerator, settings, args)
@@ -132,9 +131,10 @@ def train(
             progress.write(line)
 
     def publish(folder: Path) -> None:
+        averaged = whole_model(state.averaged_model)
         if not accelerator.is_main_process:
             return
-        save_model(state.averaged_model, processor, folder)
+        save_model(averaged, processor, folder)
         if train_puzzles.augmented_tasks:
             write_json(puzzle_record(train_puzzles.augmented_tasks), folder / RECORD_NAME)
 
@@ -162,8 +162,9 @@ def train(
                 group["lr"] = group["initial_lr"] * factor
 
         with autocast():
-            output = parallel(**batches(state.step), carry=state.carry)
+            output = model(**batches(state.step), carry=state.carry)
         output.loss.backward()
+        average_gradients(dense)
         with guard.watch(output.loss) as gradient_norm:
             if args.max_grad_norm is not None:
                 clip_grads_with_norm_(dense, args.max_grad_norm, gradient_norm)
@@ -247,7 +248,7 @@ def evaluate_average(
     if puzzles.augmented_tasks:
         votes = state.votes if args.accumulate_votes else None
         run = partial(evaluate_arc, num_votes=args.num_votes, votes=votes, **arc_arguments)
-    return run(
+    scores = run(
         state.averaged_model,
         puzzles.first(max_examples),
         batch_size=args.eval_batch_size,
@@ -256,3 +257,5 @@ def evaluate_average(
         stopped=stopped,
         halt_threshold=args.eval_halt_threshold,
     )
+    release_rows(state.averaged_model)
+    return scores
