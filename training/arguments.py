@@ -58,6 +58,10 @@ class TrainArguments:
     muon_ns_steps: int = option(5, "Newton-Schulz iterations of Muon")
     puzzle_embedding_learning_rate: float = option(1e-4, "learning rate of the sign-SGD for puzzle embeddings")
     puzzle_embedding_weight_decay: float = option(1.0, "weight decay of the sign-SGD for puzzle embeddings")
+    depth_schedule: list[str] | None = field(
+        default=None,
+        metadata={"help": "stages of less depth before the full one: 'deep_cycles=1 latent_cycles=2 until 0.3', ..."},
+    )
     warmup_steps: int = option(0, "steps of linear warm-up")
     min_learning_rate_ratio: float = option(
         1.0, "where the cosine ends: 1 is a constant learning rate, 0 goes to zero"
@@ -168,7 +172,7 @@ def require(condition: bool, message: str) -> None:
         raise UserError(message)
 
 
-GIVEN_BY_TASK = ("vocab_size", "seq_len", "answer_token_ids", "num_puzzles")
+GIVEN_BY_TASK = ("vocab_size", "seq_len", "grid_width", "answer_token_ids", "num_puzzles")
 
 
 def model_arguments() -> type:

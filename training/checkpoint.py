@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,10 +22,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from modeling_trm import PuzzleSolvingPipeline, TrmCarry, TrmForPuzzleSolving, TrmProcessor
+from modeling_trm import PuzzleSolvingPipeline, TrmCarry, TrmConfig, TrmForPuzzleSolving, TrmProcessor
 
 from .arc_evaluation import VoteTable
-from .arguments import UserError
+from .arguments import TrainArguments, UserError
 
 FOLDER_NAME = re.compile(r"step-(\d{8})")
 
@@ -123,8 +123,9 @@ def load_checkpoint(state: TrainState, output_dir: Path, accelerator: Accelerato
         return False
     folder = checkpoints[-1]
     record = json.loads((folder / "state.json").read_text())
+    recorded = with_defaults(record["settings"])
     for name, value in settings.items():
-        before = record["settings"].get(name)
+        before = recorded.get(name)
         if before != value:
             raise UserError(
                 f"{output_dir} was trained with {name}={before}, not {value}: "
@@ -142,6 +143,13 @@ def load_checkpoint(state: TrainState, output_dir: Path, accelerator: Accelerato
     )
     state.step, state.best_accuracy, state.seconds = record["step"], record["best_accuracy"], record["seconds"]
     return True
+
+
+def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a checkpoint, with the defaults of fields that did not exist when it was written."""
+    defaults = {field.name: field.default for field in fields(TrainArguments)}
+    model_defaults = {name: getattr(TrmConfig, name) for name in TrmConfig.__annotations__}
+    return {**defaults, **settings, "model": {**model_defaults, **settings["model"]}}
 
 
 def rank_file(accelerator: Accelerator) -> str:

@@ -25,6 +25,7 @@ from .arc_evaluation import evaluate_arc, write_json
 from .arguments import TrainArguments, UserError, require
 from .batches import TrainBatches
 from .checkpoint import TrainState, load_checkpoint, save_checkpoint, save_model
+from .depth import DepthSchedule
 from .evaluation import evaluate, start_accelerator
 from .metrics import Meters, TrainLog
 from .optimizers import build_average, build_optimizers, learning_rate_factor
@@ -44,6 +45,7 @@ FIXED = (
     "batch_size",
     "optimizer",
     "use_muon",
+    "depth_schedule",
 )
 
 
@@ -128,6 +130,7 @@ def train(
     settings = {name: getattr(args, name) for name in FIXED}
     settings["data"] = digest_of(train_puzzles)
     settings["model"] = {name: value for name, value in config.to_dict().items() if name in TrmConfig.__annotations__}
+    depth = DepthSchedule(args.depth_schedule, config, args.max_steps)
     torch.manual_seed(args.seed)
     model = TrmForPuzzleSolving(config).to(accelerator.device).train()
     if computes_short_bf16_on_cpu(model, args, accelerator):
@@ -165,6 +168,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
 
+        depth.apply(state.step)
         with autocast():
             output = parallel(**batches(state.step), carry=state.carry)
         output.loss.backward()
@@ -261,4 +265,5 @@ def evaluate_average(
         accelerator=accelerator,
         autocast=build_autocast(args, accelerator),
         halt_threshold=args.eval_halt_threshold,
+        seed=args.seed,
     )
