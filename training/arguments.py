@@ -221,7 +221,13 @@ def config_parser() -> Parser:
     return parser
 
 
-def read_recipe(path: str) -> dict[str, Any]:
+def read_recipe(path: str | Path, derived: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The fields of a YAML file, on top of those of the file that its `base` names, relative to itself, if it has one.
+
+    Raises:
+        UserError: a file cannot be read, is no recipe, or is its own base.
+    """
+    require(Path(path).resolve() not in derived, f"{path} is its own base")
     try:
         recipe = yaml.safe_load(Path(path).read_text())
     except OSError as error:
@@ -230,7 +236,10 @@ def read_recipe(path: str) -> dict[str, Any]:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(recipe, dict):
         raise UserError(f"{path} holds no fields; it should read like 'max_steps: 1000'")
-    return recipe
+    base = recipe.pop("base", None)
+    if base is None:
+        return recipe
+    return read_recipe(Path(path).parent / str(base), (*derived, Path(path).resolve())) | recipe
 
 
 def as_flags(recipe: dict[str, Any]) -> list[str]:

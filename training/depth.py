@@ -46,6 +46,6 @@ class DepthSchedule:
 
     def apply(self, step: int) -> None:
         """Gives the configuration the depth of a step, counted from 0."""
-        stage = next((depth for until, depth in self.stages if step < until * self.max_steps), {})
+        stage = next((depth for until, depth in self.stages if step < round(until * self.max_steps)), {})
         for name, value in {**self.full, **stage}.items():
             setattr(self.config, name, value)

@@ -195,7 +195,10 @@ def train(
                     f"the loss or its gradient is not finite at step {state.step}: the same command with a lower "
                     "--learning_rate goes on from the last checkpoint"
                 )
-            log.write(state.step, {**means, "learning_rate": args.learning_rate * factor, "seconds": state.seconds})
+            rate, cpu_seconds = args.learning_rate * factor, time.process_time()
+            log.write(
+                state.step, {**means, "learning_rate": rate, "seconds": state.seconds, "cpu_seconds": cpu_seconds}
+            )
             progress.set_postfix_str(
                 f"loss {means['answer_loss']:.3f}, exact {means['exact_accuracy']:.1%}, "
                 f"steps {means['mean_steps']:.1f}, {means['puzzles_per_second']:.0f} puzzles/s"
