@@ -7,7 +7,6 @@ bits: whatever batch, process or device a number is drawn in, the same key gives
 
 import hashlib
 import math
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -37,7 +36,7 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _shift_right(x, 31)
 
 
-@cache
+@torch.compiler.assume_constant_result  # torch.compile cannot trace the digest
 def _stream(purpose: str, seed: int) -> int:
     """A 64-bit key for each purpose and seed, so that no two purposes ever see related numbers."""
     digest = hashlib.blake2b(f"{purpose}/{seed}".encode(), digest_size=8).digest()

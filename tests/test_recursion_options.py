@@ -359,3 +359,15 @@ def test_saved_with_its_options(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     loaded = type(model).from_pretrained(tmp_path)
     assert torch.equal(loaded.solve(tokens, seed=2).halt_logits, model.solve(tokens, seed=2).halt_logits)
+
+
+def test_a_training_step_with_everything_is_one_graph() -> None:
+    """No part of it waits for the device or leaves torch.compile, in the first step and in those that go on."""
+    fields = {**CHAINS, "num_chains": 2, "state_noise_std": 0.1, "state_damping": 0.1, "gradient_cycles": 2}
+    model, batch = tiny_model(**fields).train(), tiny_batch(3)
+    options = {"min_steps": torch.zeros(3), "noise_key": KEY}
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    first = model(*batch, **options)
+    torch.testing.assert_close(compiled(*batch, **options).loss, first.loss)
+    second = [run(*batch, carry=first.carry, **options).loss for run in (model, compiled)]
+    torch.testing.assert_close(*second)
