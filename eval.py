@@ -15,13 +15,13 @@ from datasets_scripts.tasks import TASKS, load_puzzles
 from modeling_trm.hub_trm import HubError
 from training.arc_evaluation import evaluate_arc, report_arc
 from training.arguments import EvalArguments, HubArguments, parse_arguments, require, run_command, user_errors
+from training.devices import choose_kernels, start_accelerator
 from training.evaluation import (
     check_fit,
     describe_run,
     evaluate,
     load_model,
     report,
-    start_accelerator,
     weights_of,
     write_results,
 )
@@ -50,6 +50,8 @@ def main(command_line: list[str]) -> None:
     accelerator = start_accelerator()
     weights = weights_of(args.model)
     repository = open_for_results(hub, args.model, weights, print) if accelerator.is_main_process else None
+    model = model.to(accelerator.device)
+    choose_kernels(model)
     run: Callable[..., dict] = evaluate
     show = report
     if puzzles.augmented_tasks:
@@ -70,7 +72,7 @@ def main(command_line: list[str]) -> None:
     for setting in [{swept: value} for value in values] or [{}]:
         with user_errors("", ValueError):
             scores = run(
-                model.to(accelerator.device),
+                model,
                 puzzles,
                 batch_size=args.batch_size,
                 accelerator=accelerator,

@@ -29,6 +29,7 @@ from training.cards import RESULTS, TRAIN_ARGS, training_record, write_card
 from training.evaluation import describe_run, merge_results, read_results, report, weights_of, write_results
 from training.loop import build_accelerator, build_autocast, evaluate_average, train
 from training.publishing import BackgroundPublisher, open_repository, publish_final
+from training.puzzle_table import num_parameters
 
 
 def main(command_line: list[str]) -> None:
@@ -56,6 +57,7 @@ def main(command_line: list[str]) -> None:
         model_args,
         vocab_size=len(processor.vocabulary),
         seq_len=processor.height * processor.width,
+        grid_width=processor.width if model_args.position_embedding_type == "rope_2d" else None,
         answer_token_ids=puzzle_format.answer_tokens,
         num_puzzles=splits["train"].num_puzzles,
     )
@@ -75,7 +77,7 @@ def main(command_line: list[str]) -> None:
     on_save = publisher.submit if publisher else None
     state = train(args, config, processor, splits["train"], splits["test"], accelerator, on_save)
     if state is not None:
-        parameters = state.model.num_parameters()
+        parameters = num_parameters(state.model)
         accelerator.print(
             f"trained {parameters:,} parameters in {state.seconds:.0f} s; evaluating the averaged weights"
         )
