@@ -18,20 +18,12 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor
 
+from training.arguments import UserError
+from training.evaluation import load_model
+
 ROOT = Path(__file__).parent.parent
 REPO = "me/trm-tiny"
 PUZZLE = "1..4.63.5.....2...6..3.5.4......1.3."
-CODE = [
-    f"{name}_trm.py" for name in ("configuration", "modeling", "pipeline", "processing", "randomness", "rendering")
-]
-PUBLISHED = {
-    "README.md",
-    "config.json",
-    "model.safetensors",
-    "processor_config.json",
-    "results.json",
-    "solving_trm.py",
-}
 TINY = {
     "config": ROOT / "recipes" / "sudoku_6x6.yaml",
     "hidden_size": 16,
@@ -65,6 +57,12 @@ def run(hub: Hub, *words: object, token: str | None = WRITER, **more: object) ->
 def train_command(folder: Path, **fields: object) -> list[object]:
     options = {**TINY, "output_dir": folder, "push_to_hub": REPO, "hub_strategy": "every_save", **fields}
     return ["train.py", *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def published_files(folder: Path) -> set[str]:
+    """What is to leave a folder: its code is what saving the model put there."""
+    data = {"README.md", "config.json", "model.safetensors", "processor_config.json", "results.json"}
+    return data | {path.name for path in folder.glob("*_trm.py")}
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -107,7 +105,7 @@ def test_a_commit_holds_the_model_and_nothing_else_of_the_folder(hub: Hub, train
     assert last.message == "Publish trm-tiny"
     assert earlier
     for commit in (last, *earlier):
-        assert set(commit.files) - {".gitattributes"} == {*PUBLISHED, *CODE}
+        assert set(commit.files) - {".gitattributes"} == published_files(folder)
     for path, blob in last.files.items():
         if path not in ("results.json", ".gitattributes"):
             assert blob.data == (folder / path).read_bytes(), path
@@ -317,6 +315,30 @@ def run_all(hub: Hub, commands: list[list[Any]], token: str = WRITER) -> list[st
     return [json.loads(line.removeprefix("SAID ")) for line in done.stdout.splitlines() if line.startswith("SAID ")]
 
 
+def test_a_mistake_is_told_before_the_work(hub: Hub, sudoku_splits: dict, tmp_path: Path) -> None:
+    """Nothing is trained, written or evaluated for a repository that cannot be published to."""
+    commands = [
+        [*train_command(tmp_path / "run", push_to_hub="you/trm")],
+        [*train_command(tmp_path / "run", push_to_hub="trm")],
+        ["training.publishing", "--model", tmp_path, "--push_to_hub", "me/trm"],
+    ]
+    commands[0][0] = commands[1][0] = "train"
+    rights, name, folder = run_all(hub, commands)
+    assert rights.startswith("UserError: cannot publish you/trm: the token may not write there")
+    assert name == "UserError: push_to_hub=trm should read like ORG/NAME"
+    assert folder == f"UserError: {tmp_path} is no folder of a model: it has no model.safetensors"
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_pickled_is_read(trained: Trained, tmp_path: Path) -> None:
+    for name in ("config.json", "processor_config.json"):
+        (tmp_path / name).write_bytes((trained.folder / name).read_bytes())
+    torch.save(load_file(trained.folder / "model.safetensors"), tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"cannot load the model .* no file named model\.safetensors"):
+        load_model(str(tmp_path), torch.float32)
+    assert AutoModel.from_pretrained(tmp_path).config.hidden_size == 16  # it could be read, were it not refused
+
+
 def test_a_run_that_could_not_publish_has_lost_nothing(hub: Hub, trained: Trained) -> None:
     """The end of the same run again, where the Hub refuses; then a second call finishes the job."""
     folder = trained.folder
@@ -485,12 +507,14 @@ def test_what_cannot_be_is_one_line_and_changes_nothing(hub: Hub, told: dict, na
     [("server-error", 3, 5), ("cut", 1, 3), ("shaky", 3, 5), ("rate-limit", 1, 3), ("slow-down", 1, 4), ("lost", 1, 3),
      ("lost-request", 1, 3), ("twin", 0, 2), ("exists", 0, 2)],
 )  # fmt: skip
-def test_what_passes_is_waited_for(hub: Hub, told: dict, name: str, least: float, most: float) -> None:
+def test_what_passes_is_waited_for(
+    hub: Hub, trained: Trained, told: dict, name: str, least: float, most: float
+) -> None:
     """One commit each time, also where the answer to the first attempt was lost; a second call changes nothing."""
     assert set(said(told, name)) == {"ok"}
     assert least <= told[name][0]["seconds"] < most + 5  # a busy machine
     assert [commit.message for commit in hub.model(f"me/{name}").history()] == ["Publish", "initial commit"]
-    assert set(hub.files(f"me/{name}")) == {*PUBLISHED, *CODE}
+    assert set(hub.files(f"me/{name}")) == published_files(trained.folder)
     requests = [line for line in hub.log if f"/me/{name}/" in line or f"/me/{name}." in line]
     FIGURES.append(f"publishing me/{name}: {len(requests)} requests after those of the account and its creation")
 
@@ -509,13 +533,13 @@ def test_a_hub_that_is_down_is_named_and_a_second_call_finishes(hub: Hub, told: 
     assert len(hub.model("me/down").history()) == 2
 
 
-def test_of_two_at_once_one_publishes_and_the_other_is_told(hub: Hub, told: dict) -> None:
+def test_of_two_at_once_one_publishes_and_the_other_is_told(hub: Hub, trained: Trained, told: dict) -> None:
     *both, again, finally_the_other = said(told, "race")
     line = "it changed meanwhile; the same command again publishes on top of that"
     assert sorted(both) == [f"HubConflictError: cannot publish me/race: {line}", "ok"]
     assert (again, finally_the_other) == ("ok", "ok")
     assert any(entry.endswith("commit/main 412") for entry in hub.log if "/me/race/" in entry)
-    assert set(hub.files("me/race")) == {*PUBLISHED, *CODE}
+    assert set(hub.files("me/race")) == published_files(trained.folder)
 
 
 def test_publishing_in_the_background_takes_no_time_and_the_newest_wins(hub: Hub, told: dict) -> None:

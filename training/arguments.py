@@ -2,6 +2,7 @@
 """The fields of a recipe, and how a YAML file and the command line fill them."""
 
 import difflib
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -105,6 +106,7 @@ class TrainArguments:
     report_to: Literal["none", "trackio", "tensorboard", "wandb"] = option("none", "experiment tracker")
 
     def __post_init__(self) -> None:
+        require_repository("hub_dataset", self.hub_dataset)
         for name in (
             "max_steps",
             "batch_size",
@@ -161,6 +163,9 @@ class HubArguments:
     push_to_hub: str | None = option(None, "repository to publish to, as ORG/NAME")
     hub_revision: str = option("main", "branch to publish on")
 
+    def __post_init__(self) -> None:
+        require_repository("push_to_hub", self.push_to_hub)
+
 
 @dataclass
 class EvalArguments:
@@ -194,11 +199,17 @@ class EvalArguments:
     data_seed: int = option(0, "seed of puzzles that are generated")
 
     def __post_init__(self) -> None:
+        require_repository("hub_dataset", self.hub_dataset)
         for name in ("batch_size", "max_examples", "max_steps", "num_rollouts", "num_votes"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name}={value} must be at least 1")
         for name in ("num_augmentations", "noise_std"):
             require(getattr(self, name) >= 0, f"{name}={getattr(self, name)} must not be negative")
+
+
+def require_repository(name: str, value: str | None) -> None:
+    fits = value is None or re.fullmatch(r"[\w.-]+/[\w.-]+", value) is not None
+    require(fits, f"{name}={value} should read like ORG/NAME")
 
 
 def require(condition: bool, message: str) -> None:
