@@ -291,7 +291,6 @@ class Queue:
         self.waiting: deque[Attempt] = deque()
         self.working: list[Attempt] = []  # the attempts of `rows`
         self.rows: Rows | None = None
-        self.has_buckets = model.device.type != "cpu"
 
     @torch.no_grad()
     def solve(self, batches: Iterable[tuple[Tensor, Tensor | None]]) -> Iterator[TrmSolution]:
@@ -391,9 +390,13 @@ class Queue:
             rows = rows.select(~done)
         self.rows = rows
 
+    @property
+    def has_buckets(self) -> bool:
+        """Whether shapes may be compiled or captured in CUDA graphs, so that there should be few."""
+        return self.model.device.type != "cpu"
+
     def recur(self, *states: Tensor) -> list[Tensor]:
-        """The deep recursion of [rows, prefix + seq, hidden]. Where shapes are compiled or captured, on anything but a
-        CPU, the rows are filled up to a power of two, so that there are few shapes whatever halts when."""
+        """The deep recursion of states [rows, prefix + seq, hidden], in buckets of a power of two or a full batch."""
         count = len(states[0])
         if self.has_buckets:
             room = min(1 << (count - 1).bit_length(), max(count, self.batch_size)) - count
