@@ -29,7 +29,7 @@ class PuzzleSolvingPipeline(Pipeline):
         confidence: its probability of being right, as the model sees it.
         steps, rollouts: supervision steps of the chosen attempt; attempts made.
         verified: whether the answer keeps the rules of the puzzle, for puzzles that have them.
-        trace: for each step `grid` (all of the canvas), `confidence` and `changed`, the [row, column] of every cell
+        trace: for each step `grid`, `confidence` and `changed`, the [row, column] of every cell
             that changed (with `return_steps`); `processor.render(result, "gif")` draws it.
     """
 
@@ -96,7 +96,7 @@ class PuzzleSolvingPipeline(Pipeline):
             for tokens, logit in zip(answers, logits, strict=True):
                 cells = (tokens != previous).nonzero().flatten().tolist()
                 changed = [list(divmod(cell, self.processor.width)) for cell in cells]
-                grid = self.processor.to_canvas(tokens)
+                grid = self.processor.to_grid(tokens)
                 result["trace"].append({"grid": grid, "confidence": logit.sigmoid().item(), "changed": changed})
                 previous = tokens
         return result

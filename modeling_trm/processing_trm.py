@@ -116,16 +116,14 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
         """The symbols of many answers [batch, height * width], one string each."""
         return [self.decode(row) for row in tokens]
 
-    def to_canvas(self, tokens: Tensor | Sequence[int]) -> list[list[str]]:
-        """The symbols of one answer [height * width] as `height` lists of `width` symbols."""
-        symbols = [self._symbol(int(token)) for token in tokens]
-        return [symbols[start : start + self.width] for start in range(0, len(symbols), self.width)]
-
     def to_grid(self, tokens: Tensor | Sequence[int]) -> list[list[str]]:
-        """The grid of one answer [height * width], row by row: the whole canvas, or with an `end_marker` the largest
-        rectangle in its upper left corner that holds neither ends nor padding (the official rule), which may be empty.
+        """The symbols of one answer [height * width], row by row: `height` lists of `width`.
+
+        With an `end_marker` only the largest rectangle in the upper left corner that holds neither ends nor padding
+        (the official rule), which may be empty.
         """
-        rows = self.to_canvas(tokens)
+        symbols = [self._symbol(int(token)) for token in tokens]
+        rows = [symbols[start : start + self.width] for start in range(0, len(symbols), self.width)]
         if self.end_marker is None:
             return rows
         best, width = (0, 0), self.width

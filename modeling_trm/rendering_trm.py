@@ -17,7 +17,6 @@ Box = tuple[int, int] | None  # rows and columns of the boxes of a Sudoku
 
 BLANK = "."
 OUTSIDE = " "  # what `TrmProcessor.to_grid` writes for padding
-END = "|"  # the edge of a grid on the ARC canvas
 ARC_COLORS = ["000000", "1e93ff", "f93c31", "4fcc30", "ffdc00", "999999", "e53aa3", "ff851b", "87d8f1", "921231"]
 TILES = {str(digit): color for digit, color in enumerate(ARC_COLORS)} | {
     "#": "39424e",
@@ -26,7 +25,6 @@ TILES = {str(digit): color for digit, color in enumerate(ARC_COLORS)} | {
     "S": "2fa866",
     "G": "d64550",
     "o": "f0a92e",
-    "|": "e8ebef",
 }
 PAPER, INK, FAINT, HIGHLIGHT = "ffffff", "20252c", "c6ccd4", "fff0b8"
 INKS = {"given": INK, "settled": "2563c9", "changed": "2563c9", "wrong": "d02c35", "right": "1f8a4c"}
@@ -92,7 +90,7 @@ def make_frames(result: dict[str, Any], box: Box, label: Grid | None = None) -> 
         cells = "1 cell" if changed == 1 else f"{changed} cells"
         frames.append(Frame(f"After step {number}: {cells} changed, {step['confidence']:.1%} sure", rows))
         previous = step["grid"]
-    return crop(frames) if any(END in row for row in step["grid"]) else frames
+    return frames
 
 
 def mark(grid: Grid, question: Grid, previous: Grid, box: Box, label: Grid | None) -> list[list[Cell]]:
@@ -128,21 +126,6 @@ def clashes(grid: Grid, box: tuple[int, int]) -> set[tuple[int, int]]:
                 for unit in (("row", row), ("column", column), ("box", row // box[0], column // box[1])):
                     seen.setdefault((*unit, symbol), []).append((row, column))
     return {cell for cells in seen.values() if len(cells) > 1 for cell in cells}
-
-
-def crop(frames: list[Frame]) -> list[Frame]:
-    """The frames of an ARC canvas without the empty margin that they share."""
-    filled = [
-        (row, column)
-        for frame in frames
-        for row, cells in enumerate(frame.rows)
-        for column, cell in enumerate(cells)
-        if cell.symbol not in (OUTSIDE, END)
-    ]
-    if not filled:
-        return frames
-    (top, bottom), (left, right) = ((min(places), max(places) + 1) for places in zip(*filled, strict=True))
-    return [Frame(frame.caption, [cells[left:right] for cells in frame.rows[top:bottom]]) for frame in frames]
 
 
 def background(cell: Cell, box: Box) -> str | None:

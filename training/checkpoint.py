@@ -10,7 +10,7 @@ carries, rows of the global batch in the order of the processes, are divided ane
 import json
 import re
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,10 +21,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from modeling_trm import PuzzleSolvingPipeline, TrmCarry, TrmForPuzzleSolving, TrmProcessor
+from modeling_trm import PuzzleSolvingPipeline, TrmCarry, TrmConfig, TrmForPuzzleSolving, TrmProcessor
 
 from .arc_evaluation import VoteTable
 from .arguments import TrainArguments, UserError, require
+from .puzzle_table import load_table, save_table
 from .storage import (
     failure_of,
     find_damage,
@@ -124,6 +125,7 @@ def save_checkpoint(
         if state.carry is not None and not args.compact_checkpoints:
             local |= {f"carry.{name}": tensor for name, tensor in state.carry.tensors().items()}
         save_tensors(local, temporary, rank_stem(accelerator.process_index), max_bytes)
+        save_table(state.model, temporary)
         if is_main:
             save_tensors(state.tensors(args.compact_checkpoints), temporary, "training", max_bytes)
             progress = {name: getattr(state, name) for name in PROGRESS}
@@ -162,12 +164,11 @@ def load_checkpoint(
     if folder is None:
         return False
     record = json.loads((folder / "state.json").read_text())
-    before = record["settings"]
-    # a setting that the code which wrote the checkpoint did not know is not a difference
+    before = defaults() | record["settings"]
     changes = {
-        name: f"{name}={before[name]}, not {value}"
+        name: f"{name}={before.get(name)}, not {value}"
         for name, value in settings.items()
-        if before.get(name, value) != value
+        if before.get(name) != value
     }
     require(
         not changes or resume_anyway,
@@ -176,7 +177,7 @@ def load_checkpoint(
     )
     for change in changes.values():
         accelerator.print(f"warning: {output_dir} was trained with {change}: the puzzles in work start anew")
-    tensors = load_tensors(folder, "training")
+    tensors = load_tensors(folder, "training") | load_table(state.model, folder)
     if {"optimizer", "use_muon"} & changes.keys():
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer.")}
     try:
@@ -238,6 +239,12 @@ def newest_undamaged(output_dir: Path, accelerator: Accelerator) -> Path | None:
 
 def rank_stem(rank: int) -> str:
     return f"rank-{rank:05d}"
+
+
+def defaults() -> dict[str, Any]:
+    """What a setting was before the code that wrote the checkpoint knew of it."""
+    own = {field.name: field.default for field in fields(TrainArguments)}
+    return own | {f"model.{name}": getattr(TrmConfig, name) for name in TrmConfig.__annotations__}
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:

@@ -27,6 +27,7 @@ from modeling_trm import TrmForPuzzleSolving
 from modeling_trm.modeling_trm import IGNORE_INDEX
 
 from .arguments import require, user_errors
+from .puzzle_table import hold_rows
 
 COMMON_SCORES = ("exact_accuracy", "cell_accuracy", "halt_accuracy")  # of every task
 
@@ -99,7 +100,8 @@ def evaluate(
     believes = 0.0 if math.isinf(threshold) else threshold  # the halting head's verdict, where nothing stops early
     max_steps = given.get("max_steps", config.max_solve_steps)
     histogram, verified = torch.zeros(max_steps + 1, device=device), torch.zeros((), device=device)
-    mine = torch.arange(rank, len(puzzles), world)
+    mine = torch.arange(len(puzzles))[rank::world]
+    hold_rows(model, take(puzzles.puzzle_ids, mine))
     chunks = [rows for rows in mine.split(batch_size) if len(rows)]
     questions = ((puzzles.input_ids[rows], take(puzzles.puzzle_ids, rows)) for rows in chunks)
     start = time.perf_counter()

@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from torch.nn.utils import clip_grads_with_norm_
 from tqdm.auto import tqdm
 
 from datasets_scripts.tasks import Puzzles
-from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
+from modeling_trm import TrmConfig, TrmProcessor
 from modeling_trm.modeling_trm import IGNORE_INDEX
 
 from .arc_evaluation import evaluate_arc, write_json
 from .arguments import TrainArguments, UserError, require
 from .batches import TrainBatches
 from .checkpoint import TrainState, list_checkpoints, load_checkpoint, save_checkpoint, save_model
+from .depth import DepthSchedule
 from .devices import (
     build_autocast,
     choose_kernels,
@@ -32,12 +33,14 @@ from .devices import (
     start_accelerator,
 )
 from .evaluation import evaluate
+from .exchange import average_gradients, copy_from_first
 from .guards import StepGuard
 from .metrics import Meters, TrainLog, progress_line
 from .optimizers import build_average, build_optimizers, learning_rate_factor, learning_rates
+from .puzzle_table import PUZZLE_TABLE, build_model, release_rows, whole_model
 from .stopping import TIME_LIMIT, Stopper, signal_note
 from .storage import failure_of
-from .transfer import PUZZLE_TABLE, RECORD_NAME, puzzle_record, start_from
+from .transfer import RECORD_NAME, puzzle_record, start_from
 
 # A run goes on only with the same of these and the same model; the others may change.
 FIXED = (
@@ -53,15 +56,14 @@ FIXED = (
     "batch_size",
     "optimizer",
     "use_muon",
+    "depth_schedule",
 )
 
 
 def build_accelerator(args: TrainArguments) -> Accelerator:
     """Accelerate for processes, devices and trackers. Mixed precision is this loop's: see `build_autocast`."""
     trackers = None if args.report_to == "none" else args.report_to
-    # Buffers are constants, and broadcasting them at every step would only cost time.
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
-    return start_accelerator(log_with=trackers, project_dir=args.output_dir, kwargs_handlers=[ddp])
+    return start_accelerator(log_with=trackers, project_dir=args.output_dir)
 
 
 @signal_note
@@ -102,7 +104,7 @@ def train(
     fields = config.to_dict()
     settings |= {f"model.{name}": fields[name] for name in TrmConfig.__annotations__ if name in fields}
     torch.manual_seed(args.seed)
-    model = TrmForPuzzleSolving(config).to(accelerator.device).train()
+    model = build_model(config, accelerator.device, args.shard_puzzle_embeddings).train()
     autocast = build_autocast(args, accelerator)
     with autocast():
         choose_kernels(model)
@@ -118,11 +120,11 @@ def train(
         accelerator.print("this device has no bf16 instructions: training in float32, which takes about twice as long")
     if args.compile:
         compile_network(model, accelerator)
-    # The optimizer of the puzzle embeddings exchanges their sparse gradients; DDP averages the dense ones.
-    model._ddp_params_and_buffers_to_ignore = [PUZZLE_TABLE]
+    # The puzzle embeddings have sparse gradients, which their optimizer exchanges.
     dense = [parameter for name, parameter in model.named_parameters() if name != PUZZLE_TABLE]
-    parallel = model if args.freeze_network else accelerator.prepare(model)
-    batches = TrainBatches(train_puzzles, args, config, accelerator)
+    copy_from_first([*dense, *model.buffers()])
+    depth = DepthSchedule(args.depth_schedule, model.config, args.max_steps)
+    batches = TrainBatches(train_puzzles, args, model.config, accelerator)
     log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
     save = partial(save_checkpoint, state, output_dir, accelerator, settings, args)
     guard, stopper = StepGuard(state, accelerator), Stopper(accelerator, args.time_limit_minutes)
@@ -132,9 +134,10 @@ def train(
             progress.write(line)
 
     def publish(folder: Path) -> None:
+        averaged = whole_model(state.averaged_model)
         if not accelerator.is_main_process:
             return
-        save_model(state.averaged_model, processor, folder)
+        save_model(averaged, processor, folder)
         if train_puzzles.augmented_tasks:
             write_json(puzzle_record(train_puzzles.augmented_tasks), folder / RECORD_NAME)
 
@@ -161,9 +164,11 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
 
+        depth.apply(state.step)
         with autocast():
-            output = parallel(**batches(state.step), carry=state.carry)
+            output = model(**batches(state.step), carry=state.carry)
         output.loss.backward()
+        average_gradients(dense)
         with guard.watch(output.loss) as gradient_norm:
             if args.max_grad_norm is not None:
                 clip_grads_with_norm_(dense, args.max_grad_norm, gradient_norm)
@@ -185,7 +190,15 @@ def train(
             stop_reason = None
         if state.step % args.log_steps == 0 or is_last:
             means = meters.report()
-            log.write(state.step, {**means, **learning_rates(state.optimizers), "seconds": state.seconds})
+            log.write(
+                state.step,
+                {
+                    **means,
+                    **learning_rates(state.optimizers),
+                    "seconds": state.seconds,
+                    "cpu_seconds": time.process_time(),
+                },
+            )
             progress.set_postfix_str(progress_line(means))
         is_due = args.eval_steps is not None and (state.step % args.eval_steps == 0 or is_last)
         if is_last and args.accumulate_votes:  # the evaluation after training votes for this step
@@ -247,7 +260,7 @@ def evaluate_average(
     if puzzles.augmented_tasks:
         votes = state.votes if args.accumulate_votes else None
         run = partial(evaluate_arc, num_votes=args.num_votes, votes=votes, **arc_arguments)
-    return run(
+    scores = run(
         state.averaged_model,
         puzzles.first(max_examples),
         batch_size=args.eval_batch_size,
@@ -255,4 +268,7 @@ def evaluate_average(
         autocast=build_autocast(args, accelerator),
         stopped=stopped,
         halt_threshold=args.eval_halt_threshold,
+        seed=args.seed,
     )
+    release_rows(state.averaged_model)
+    return scores
