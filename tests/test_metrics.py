@@ -34,6 +34,7 @@ FIELDS = {
     "learning_rate": float,
     "muon_learning_rate": float,
     "seconds": float,
+    "cpu_seconds": float,
 }
 
 

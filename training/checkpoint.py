@@ -80,8 +80,8 @@ class TrainState:
             if tensor.data_ptr() not in shared:
                 named[f"average.{name}"] = tensor
         for number, optimizer in enumerate(self.optimizers):
-            for index, moments in optimizer.state_dict()["state"].items():
-                for name, moment in moments.items():
+            for index, moments in sorted(optimizer.state_dict()["state"].items()):
+                for name, moment in sorted(moments.items()):
                     narrow = compact and moment.ndim > 0
                     named[f"optimizer.{number}.{index}.{name}"] = moment.bfloat16() if narrow else moment
         return named

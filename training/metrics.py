@@ -134,9 +134,11 @@ class TrainLog:
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
+            size = self.path.stat().st_size
             try:
                 with self.path.open("a") as file:
                     file.write(json.dumps({"step": step, **values}) + "\n")
             except OSError as error:
+                os.truncate(self.path, size)  # half a line would spoil the next one
                 self.accelerator.print(f"warning: the log of step {step} could not be written: {error}")
         self.accelerator.log({name: value for name, value in values.items() if isinstance(value, float)}, step=step)

@@ -13,7 +13,7 @@ from typing import Any
 from .arguments import UserError, require, run_command
 
 COLORS = ("#2563c9", "#d9622b", "#2a9d5c", "#8a4fbf", "#c2a01c", "#d64577", "#1b9aaa", "#6b7280")
-RATES = {"learning_rate": "-", "muon_learning_rate": "--", "puzzle_embedding_learning_rate": ":"}
+RATES: dict[str, Any] = {"learning_rate": "-", "muon_learning_rate": "--", "puzzle_embedding_learning_rate": ":"}
 TEXT, FAINT = "#1f2937", "#9ca3af"
 
 
