@@ -139,7 +139,7 @@ def test_tensorboard_receives_the_log(tmp_path: Path) -> None:
 
 
 def test_trackio_receives_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("trackio")
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    pytest.importorskip("trackio")
     main(tmp_path / "run", max_steps=4, log_steps=2, report_to="trackio")
-    assert list((tmp_path / "trackio").rglob("*"))
+    assert (tmp_path / "trackio" / "trm.db").stat().st_size > 0

@@ -16,7 +16,7 @@ from torch import Tensor
 from modeling_trm import TrmOutput
 from modeling_trm.modeling_trm import IGNORE_INDEX
 
-from .arguments import TrainArguments
+from .arguments import TrainArguments, user_errors
 from .checkpoint import TrainState
 
 
@@ -129,8 +129,9 @@ class TrainLog:
         before = path.read_text().splitlines(keepends=True) if path.exists() else []
         kept = [line for line in before if line.endswith("\n") and json.loads(line)["step"] <= step]
         temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text("".join(kept))
-        os.replace(temporary, path)
+        with user_errors("cannot write the log: ", OSError):
+            temporary.write_text("".join(kept))
+            os.replace(temporary, path)
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
