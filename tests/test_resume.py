@@ -163,6 +163,8 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(name: str, harm, tmp_p
         state.step = step
         assert save_checkpoint(state, tmp_path, accelerator, {}, args) is None
     harm(tmp_path / "checkpoints" / "step-00000003" / name)
+    (tmp_path / "checkpoints" / "step-00000003.damaged" / "before").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "step-00000009.tmp" / "half").mkdir(parents=True)
     fresh = a_state(seed=1)
     assert load_checkpoint(fresh, tmp_path, accelerator, {}, False)
     assert fresh.step == 2
@@ -172,6 +174,8 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(name: str, harm, tmp_p
     assert "step-00000003 is damaged" in warning and name in warning and "using step-00000002" in warning
     # Out of the way of what will be saved and removed from here on.
     assert [folder.name for folder in list_checkpoints(tmp_path)] == ["step-00000001", "step-00000002"]
+    assert save_checkpoint(fresh, tmp_path, accelerator, {}, args) is None
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_with_no_undamaged_checkpoint_nothing_is_overwritten(tmp_path: Path) -> None:
