@@ -209,7 +209,7 @@ def test_a_compact_checkpoint_of_the_real_model_can_be_carried(tmp_path: Path) -
     args, model_args = parse_arguments([TrainArguments, model_arguments()], [*recipe, *wishes])
     config = build_config(model_args, vocab_size=10, seq_len=81, answer_token_ids=None, num_puzzles=1)
     model = TrmForPuzzleSolving(config)
-    state = TrainState(model, build_average(model, 0.999), build_optimizers(model, args))
+    state = TrainState(model, ExponentialAverage(model, 0.999), build_optimizers(model, args))
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     for optimizer in state.optimizers:
