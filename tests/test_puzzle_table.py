@@ -51,14 +51,16 @@ def fill(model: TrmForPuzzleSolving) -> None:
 
 
 @settings(max_examples=20)
-@given(st.integers(1, 12), PROCESSES, PROCESSES)
-def test_any_number_of_processes_reads_what_any_number_wrote(num_puzzles: int, writers: int, readers: int) -> None:
+@given(st.integers(1, 12), PROCESSES, PROCESSES, st.sampled_from([None, 500]))
+def test_any_number_of_processes_reads_what_any_number_wrote(
+    num_puzzles: int, writers: int, readers: int, max_bytes: int | None
+) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
 
         def write(model: TrmForPuzzleSolving) -> None:
             fill(model)
-            save_table(model, folder)
+            save_table(model, folder, max_bytes)
 
         on_all(writers, write, num_puzzles)
         parts = on_all(readers, lambda model: load_table(model, folder).get(f"model.{PUZZLE_TABLE}"), num_puzzles)

@@ -168,6 +168,7 @@ def evaluate_arc(
     votes: VoteTable | None = None,
     submission: Path | None = None,
     resume_dir: Path | None = None,
+    stopped: Callable[[], bool] = lambda: False,
     **solve_arguments: Any,
 ) -> dict[str, Any]:
     """Solves the augmentations of each test and lets them vote.
@@ -181,6 +182,7 @@ def evaluate_arc(
         votes: of earlier evaluations, which the new ones join; an empty table for `None`.
         submission: where to write the two attempts at every test pair.
         resume_dir: where the state is kept, so that a killed evaluation goes on; removed at the end.
+        stopped: asked after every batch whether to leave it at that; the scores are then of no use.
         solve_arguments: of `solve`.
 
     Returns:
@@ -238,6 +240,8 @@ def evaluate_arc(
         if time.perf_counter() - saved > SAVE_SECONDS:
             store.save(table, totals, done)
             saved = time.perf_counter()
+        if stopped():
+            break
     progress.close()
     seconds = time.perf_counter() - start
 

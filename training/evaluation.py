@@ -68,6 +68,7 @@ def evaluate(
     accelerator: Accelerator,
     autocast: Callable[[], AbstractContextManager] = nullcontext,
     show_progress: bool = True,
+    stopped: Callable[[], bool] = lambda: False,
     **solve_arguments: Any,
 ) -> dict[str, Any]:
     """Solves puzzles and compares the answers with the labels.
@@ -77,6 +78,7 @@ def evaluate(
         puzzles: the split; each process solves its share.
         batch_size: puzzles worked on at a time.
         autocast: context of the computation.
+        stopped: asked after every batch whether to leave it at that; the scores are then of no use.
         solve_arguments: of `solve`; with `seed`, the scores do not depend on the number of processes.
 
     Returns:
@@ -128,6 +130,8 @@ def evaluate(
             if solution.verified is not None:
                 verified += solution.verified.sum()
             progress.update(len(rows))
+            if stopped():
+                break
     progress.close()
     totals, histogram, verified = accelerator.reduce((totals, histogram, verified))
     seconds = time.perf_counter() - start

@@ -2,16 +2,17 @@
 """The training loop: deep supervision (section 2.4 of the paper), one optimizer step per supervision step."""
 
 import hashlib
-import math
 import time
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import clip_grads_with_norm_
 from tqdm.auto import tqdm
 
 from datasets_scripts.tasks import Puzzles
@@ -21,7 +22,7 @@ from modeling_trm.modeling_trm import IGNORE_INDEX
 from .arc_evaluation import evaluate_arc, write_json
 from .arguments import TrainArguments, UserError, require
 from .batches import TrainBatches
-from .checkpoint import TrainState, load_checkpoint, save_checkpoint, save_model
+from .checkpoint import TrainState, list_checkpoints, load_checkpoint, save_checkpoint, save_model
 from .devices import (
     build_autocast,
     choose_kernels,
@@ -32,9 +33,12 @@ from .devices import (
 )
 from .evaluation import evaluate
 from .exchange import average_gradients, copy_from_first
-from .metrics import Meters, TrainLog
-from .optimizers import build_average, build_optimizers, learning_rate_factor
+from .guards import StepGuard
+from .metrics import Meters, TrainLog, progress_line
+from .optimizers import build_average, build_optimizers, learning_rate_factor, learning_rates
 from .puzzle_table import PUZZLE_TABLE, build_model, release_rows, whole_model
+from .stopping import TIME_LIMIT, Stopper, signal_note
+from .storage import failure_of
 from .transfer import RECORD_NAME, puzzle_record, start_from
 
 # A run goes on only with the same of these and the same model; the others may change.
@@ -60,6 +64,7 @@ def build_accelerator(args: TrainArguments) -> Accelerator:
     return start_accelerator(log_with=trackers, project_dir=args.output_dir)
 
 
+@signal_note
 def train(
     args: TrainArguments,
     config: TrmConfig,
@@ -77,10 +82,11 @@ def train(
         accelerator: see `build_accelerator`.
 
     Returns:
-        The final state, or `None` if the time limit ended the run before `max_steps`.
+        The final state, or `None` if the time limit or a signal (SIGTERM, SIGUSR1) ended the run, with a checkpoint.
 
     Raises:
-        UserError: the recipe does not fit the processes, or an earlier run in the same folder.
+        UserError: the recipe does not fit the processes, or an earlier run in the same folder; too many steps in a row
+            were not finite; the model, or the checkpoint to stop with, could not be written.
     """
     require(
         args.batch_size % accelerator.num_processes == 0,
@@ -93,7 +99,8 @@ def train(
     output_dir = Path(args.output_dir)
     settings = {name: getattr(args, name) for name in FIXED}
     settings["data"] = digest_of(train_puzzles)
-    settings["model"] = {name: value for name, value in config.to_dict().items() if name in TrmConfig.__annotations__}
+    fields = config.to_dict()
+    settings |= {f"model.{name}": fields[name] for name in TrmConfig.__annotations__ if name in fields}
     torch.manual_seed(args.seed)
     model = build_model(config, accelerator.device, args.shard_puzzle_embeddings).train()
     autocast = build_autocast(args, accelerator)
@@ -102,7 +109,9 @@ def train(
     if args.init_from is not None:
         train_puzzles = start_from(model, args, train_puzzles)
     state = TrainState(model, build_average(model, args.ema_decay, args.ema_warmup), build_optimizers(model, args))
-    if load_checkpoint(state, output_dir, accelerator, settings):
+    with autocast():
+        resumed = load_checkpoint(state, output_dir, accelerator, settings, args.resume_anyway)
+    if resumed:
         accelerator.print(f"going on from step {state.step} of {args.max_steps}")
     hint_at_idle_cores(accelerator)
     if args.mixed_precision == "bf16" and not has_bf16(accelerator.device):
@@ -114,16 +123,36 @@ def train(
     copy_from_first([*dense, *model.buffers()])
     batches = TrainBatches(train_puzzles, args, config, accelerator)
     log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
-    save = partial(save_checkpoint, state, output_dir, accelerator, settings, args.checkpoint_total_limit)
+    save = partial(save_checkpoint, state, output_dir, accelerator, settings, args)
+    guard, stopper = StepGuard(state, accelerator), Stopper(accelerator, args.time_limit_minutes)
+
+    def tell(line: str) -> None:
+        if accelerator.is_main_process:
+            progress.write(line)
 
     def publish(folder: Path) -> None:
         averaged = whole_model(state.averaged_model)
-        if accelerator.is_main_process:
-            save_model(averaged, processor, folder)
-        if accelerator.is_main_process and train_puzzles.augmented_tasks:
+        if not accelerator.is_main_process:
+            return
+        save_model(averaged, processor, folder)
+        if train_puzzles.augmented_tasks:
             write_json(puzzle_record(train_puzzles.augmented_tasks), folder / RECORD_NAME)
 
-    start, seconds_before = time.perf_counter(), state.seconds
+    def record(scores: dict[str, Any]) -> None:
+        log.write(state.step, {"eval": scores, "eval_exact_accuracy": scores["exact_accuracy"]})
+        tell(
+            f"step {state.step}: {scores['exact_accuracy']:.1%} of {scores['num_examples']} test puzzles exact, "
+            f"{scores['mean_steps']:.1f} steps"
+        )
+        if scores["exact_accuracy"] > state.best_accuracy:
+            state.best_accuracy = scores["exact_accuracy"]
+            failure = failure_of(partial(publish, output_dir / "checkpoints" / "best"), accelerator)
+            if failure is not None:
+                tell(f"warning: the best model so far could not be written ({failure})")
+
+    start, seconds_before, device_seconds_before = time.perf_counter(), state.seconds, state.device_seconds
+    devices = accelerator.num_processes * (torch.get_num_threads() if accelerator.device.type == "cpu" else 1)
+    save_is_due = False
     progress = tqdm(total=args.max_steps, initial=state.step, unit="step", disable=not accelerator.is_main_process)
 
     while state.step < args.max_steps:
@@ -136,60 +165,66 @@ def train(
             output = model(**batches(state.step), carry=state.carry)
         output.loss.backward()
         average_gradients(dense)
-        gradients = [parameter.grad for parameter in dense if parameter.grad is not None]
-        gradient_norm = get_total_norm(gradients).to(accelerator.device)
-        if args.max_grad_norm is not None:
-            clip_grads_with_norm_(dense, args.max_grad_norm, gradient_norm)
-        for optimizer in state.optimizers:
-            optimizer.step()
+        with guard.watch(output.loss) as gradient_norm:
+            if args.max_grad_norm is not None:
+                clip_grads_with_norm_(dense, args.max_grad_norm, gradient_norm)
+            for optimizer in state.optimizers:
+                optimizer.step()
+            state.average.update_parameters(model)
         model.zero_grad()
-        state.average.update_parameters(model)
-        state.carry = output.carry
+        # A skipped step drops its puzzles: its states may not be finite, and the next step would fail as well.
+        state.carry = replace(output.carry, halted=output.carry.halted | guard.skipped)
         state.step += 1
-        state.seconds = seconds_before + time.perf_counter() - start
-        meters.update(output, gradient_norm)
+        seconds = time.perf_counter() - start
+        state.seconds = seconds_before + seconds
+        state.device_seconds = device_seconds_before + seconds * devices
+        meters.update(output, gradient_norm, guard.skipped)
         progress.update()
 
-        is_last, out_of_time = state.step == args.max_steps, False
+        is_last, stop_reason = state.step == args.max_steps, stopper.reason()
+        if is_last and stop_reason == TIME_LIMIT:
+            stop_reason = None
         if state.step % args.log_steps == 0 or is_last:
             means = meters.report()
-            if not (math.isfinite(means["answer_loss"]) and math.isfinite(means["gradient_norm"])):
-                progress.close()
-                raise UserError(
-                    f"the loss or its gradient is not finite at step {state.step}: the same command with a lower "
-                    "--learning_rate goes on from the last checkpoint"
-                )
-            log.write(state.step, {**means, "learning_rate": args.learning_rate * factor, "seconds": state.seconds})
-            progress.set_postfix_str(
-                f"loss {means['answer_loss']:.3f}, exact {means['exact_accuracy']:.1%}, "
-                f"steps {means['mean_steps']:.1f}, {means['puzzles_per_second']:.0f} puzzles/s"
-            )
-            out_of_time = exceeds(time.perf_counter() - start, args.time_limit_minutes, accelerator)
+            log.write(state.step, {**means, **learning_rates(state.optimizers), "seconds": state.seconds})
+            progress.set_postfix_str(progress_line(means))
         is_due = args.eval_steps is not None and (state.step % args.eval_steps == 0 or is_last)
         if is_last and args.accumulate_votes:  # the evaluation after training votes for this step
             is_due = False
-        if is_due and not out_of_time:
-            before = time.perf_counter()
-            scores = evaluate_average(state, test_puzzles, args, accelerator, args.eval_examples)
-            log.write(state.step, {"eval": scores, "eval_exact_accuracy": scores["exact_accuracy"]})
-            progress.write(
-                f"step {state.step}: {scores['exact_accuracy']:.1%} of {scores['num_examples']} test puzzles exact, "
-                f"{scores['mean_steps']:.1f} steps"
+        if is_due and stop_reason is None:
+            before, votes = time.perf_counter(), deepcopy(state.votes)
+            scores = evaluate_average(
+                state, test_puzzles, args, accelerator, args.eval_examples, stopped=stopper.requested
             )
-            if scores["exact_accuracy"] > state.best_accuracy:
-                state.best_accuracy = scores["exact_accuracy"]
-                publish(output_dir / "checkpoints" / "best")
+            stop_reason = stopper.reason(now=True)
+            if stop_reason is None or stop_reason == TIME_LIMIT:
+                record(scores)
+            else:  # the evaluation was cut short
+                state.votes = votes
             meters.start += time.perf_counter() - before
-        if state.step % args.save_steps == 0 or is_last or out_of_time:
-            save()
-        if out_of_time and not is_last:
+        if guard.streak >= args.max_skipped_steps:
+            progress.close()
+            raise UserError(
+                f"{guard.culprit} was not finite at step {guard.first_step}, and so it went for {guard.streak} steps "
+                "(all were skipped): the same command with a lower --learning_rate goes on from the last checkpoint"
+            )
+        save_is_due |= state.step % args.save_steps == 0
+        must_save = is_last or stop_reason is not None
+        if (must_save or save_is_due) and (guard.is_sound() or must_save):
+            save_is_due, failure = False, save()
+            if failure is not None:
+                kept = [folder.name for folder in list_checkpoints(output_dir)][-1:]
+                tell(f"warning: no checkpoint of step {state.step} ({failure}); the last one is {kept or 'missing'}")
+                require(stop_reason is None, f"{stop_reason}: stopped at step {state.step} without a checkpoint")
+        if stop_reason is not None:
             progress.close()
             accelerator.print(
-                f"time limit: stopped at step {state.step} of {args.max_steps}; the same command goes on"
+                f"{stop_reason}: stopped at step {state.step} of {args.max_steps}; the same command goes on"
             )
             return None
     progress.close()
-    publish(output_dir)
+    failure = failure_of(partial(publish, output_dir), accelerator)
+    require(failure is None, f"the model could not be written to {output_dir}: {failure}")
     return state
 
 
@@ -199,20 +234,13 @@ def digest_of(puzzles: Puzzles) -> str:
     return hashlib.blake2b(b"".join(column.numpy().tobytes() for column in columns), digest_size=8).hexdigest()
 
 
-def exceeds(seconds: float, limit_minutes: float | None, accelerator: Accelerator) -> bool:
-    """Whether any process has run longer than the limit; the same answer on all of them."""
-    if limit_minutes is None:
-        return False
-    over = torch.tensor(float(seconds > 60 * limit_minutes), device=accelerator.device)
-    return accelerator.reduce(over).item() > 0
-
-
 def evaluate_average(
     state: TrainState,
     puzzles: Puzzles,
     args: TrainArguments,
     accelerator: Accelerator,
     max_examples: int | None = None,
+    stopped: Callable[[], bool] = lambda: False,
     **arc_arguments: Any,
 ) -> dict:
     """Scores of the averaged weights on the first `max_examples` puzzles; see [`evaluate`] and [`evaluate_arc`]."""
@@ -226,6 +254,7 @@ def evaluate_average(
         batch_size=args.eval_batch_size,
         accelerator=accelerator,
         autocast=build_autocast(args, accelerator),
+        stopped=stopped,
         halt_threshold=args.eval_halt_threshold,
     )
     release_rows(state.averaged_model)

@@ -95,7 +95,12 @@ class SignSGD(Optimizer):
         params: embedding tables with sparse gradients. lr: size of each element's step.
         weight_decay: relative shrinkage per step is lr * weight_decay.
         exchange: `False` if the gradients have those of all processes already.
+
+    Attributes:
+        found_inf: if true, `step` changes nothing; a scalar on the device, or `None`.
     """
+
+    found_inf: Tensor | None = None
 
     def __init__(self, params: Iterable, lr: float = 1e-4, weight_decay: float = 1.0, exchange: bool = True):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "exchange": exchange})
@@ -111,8 +116,11 @@ class SignSGD(Optimizer):
                     ids, rows = all_gather(ids), all_gather(rows)
                 total = torch.sparse_coo_tensor(ids.unsqueeze(0), rows, table.shape, check_invariants=False).coalesce()
                 ids, gradient = total.indices()[0], total.values()
-                decayed = table[ids] * (1 - group["lr"] * group["weight_decay"])
-                table.index_copy_(0, ids, decayed.sub_(gradient.sign(), alpha=group["lr"]))
+                before = table[ids]
+                after = (before * (1 - group["lr"] * group["weight_decay"])).sub_(gradient.sign(), alpha=group["lr"])
+                if self.found_inf is not None:
+                    after = torch.where(self.found_inf, before, after)
+                table.index_copy_(0, ids, after)
 
 
 class HeadwiseMuon(Muon):
@@ -199,6 +207,12 @@ def learning_rate_factor(step: int, warmup_steps: int, total_steps: int, min_rat
         return step / warmup_steps
     progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
     return min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def learning_rates(optimizers: list[Optimizer]) -> dict[str, float]:
+    """The current rate of each optimizer, under the name of its recipe field."""
+    names = {SignSGD: "puzzle_embedding_learning_rate", HeadwiseMuon: "muon_learning_rate"}
+    return {names.get(type(o), "learning_rate"): o.param_groups[0]["lr"] for o in optimizers}
 
 
 def build_average(model: nn.Module, decay: float, warmup: bool = False) -> AveragedModel:

@@ -12,13 +12,13 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from modeling_trm import TrmConfig, TrmForPuzzleSolving
 from modeling_trm.modeling_trm import TrmPuzzleEmbedding
 
 from .exchange import AllToAll, all_gather, num_processes, process_index
+from .storage import save_tensors
 
 PUZZLE_TABLE = "model.puzzle_embeddings.weight"
 ROWS_AT_ONCE = 65536
@@ -154,25 +154,27 @@ def whole_model(model: TrmForPuzzleSolving) -> TrmForPuzzleSolving:
     return whole
 
 
-def save_table(model: TrmForPuzzleSolving, folder: Path) -> None:
-    """Writes this process's part of a sharded table."""
+def save_table(model: TrmForPuzzleSolving, folder: Path, max_bytes: int | None = None) -> None:
+    """Writes this process's part of a sharded table, in files of at most `max_bytes`."""
     table = model.model.puzzle_embeddings
     if isinstance(table, ShardedPuzzleEmbedding):
-        save_file({"rows": table.weight[: table.rows]}, folder / f"table-{process_index():05d}.safetensors")
+        rows, first = own_rows(table)
+        save_tensors({str(first): rows}, folder, f"table-{process_index():05d}", max_bytes)
 
 
 def load_table(model: TrmForPuzzleSolving, folder: Path) -> dict[str, Tensor]:
     """This process's rows of a table that any number of processes wrote, by name; empty if it was not sharded."""
-    parts = sorted(folder.glob("table-*.safetensors"))
-    if not parts:
+    paths = sorted(folder.glob("table-*.safetensors"))
+    if not paths:
         return {}
     rows, first = own_rows(model.model.puzzle_embeddings)
-    found = [rows[:0].cpu()]
-    for number, path in enumerate(parts):
+    found: dict[int, Tensor] = {}
+    for path in paths:
         with safe_open(path, framework="pt") as file:
-            part = file.get_slice("rows")
-            size = part.get_shape()[0]
-            start, stop = first - number * size, first + len(rows) - number * size
-            if start < size and stop > 0:
-                found.append(part[max(start, 0) : min(stop, size)])
-    return {f"model.{PUZZLE_TABLE}": torch.cat(found)}
+            for name in file.keys():  # noqa: SIM118  the file is no dictionary
+                part = file.get_slice(name)
+                start = sum(int(number) for number in name.split("@"))
+                low, high = max(first - start, 0), min(first + len(rows) - start, part.get_shape()[0])
+                if low < high:
+                    found[start] = part[low:high]
+    return {f"model.{PUZZLE_TABLE}": torch.cat([rows[:0].cpu(), *(found[start] for start in sorted(found))])}
