@@ -49,6 +49,7 @@ def main(command_line: list[str]) -> None:
         model_args,
         vocab_size=len(processor.vocabulary),
         seq_len=processor.height * processor.width,
+        grid_width=processor.width if model_args.position_embedding_type == "rope_2d" else None,
         answer_token_ids=puzzle_format.answer_tokens,
         num_puzzles=splits["train"].num_puzzles,
     )

@@ -27,12 +27,19 @@ class TrmConfig(PreTrainedConfig):
             boards such as Sudoku).
         token_mixer_intermediate_size (`int`, *optional*):
             Inner width of the token-mixing SwiGLU; by default 4 * 2/3 of the length with prefix, rounded up to 256.
-        position_embedding_type (`"rope"`, `"learned"` or `"none"`, defaults to `"rope"`):
-            Rotary positions are used by attention only; the MLP mixer knows positions by construction.
+        position_embedding_type (`"rope"`, `"rope_2d"`, `"learned"` or `"none"`, defaults to `"rope"`):
+            Rotary positions are used by attention only; the MLP mixer knows positions by construction. With
+            `"rope_2d"` half of each head turns by the cell's row and half by its column, the best for mazes in the
+            code of arXiv 2601.19085. Not in the paper.
+        grid_width (`int`, *optional*):
+            Cells per row of the puzzle, which `"rope_2d"` needs; the rows follow from `seq_len`.
         rope_theta, rms_norm_eps (`float`, defaults to 10000, 1e-5):
             Base of the rotary frequencies; epsilon of the parameter-free RMSNorm.
         deep_cycles (`int`, defaults to 3):
-            T of the paper: deep recursions per supervision step, of which only the last carries a gradient.
+            T of the paper: deep recursions per supervision step.
+        gradient_cycles (`int`, defaults to 1):
+            How many of the last deep recursions carry a gradient. The paper's is one; all of them make mazes learn in
+            half the steps (code of arXiv 2601.19085), for more time and memory per step.
         latent_cycles (`int`, defaults to 6):
             n of the paper: updates of the latent state before each update of the answer.
         max_supervision_steps (`int`, defaults to 16):
@@ -62,6 +69,18 @@ class TrmConfig(PreTrainedConfig):
         normalize_glu (`bool`, defaults to `False`):
             sigmoid(gate) * RMSNorm(gate * value) in place of silu(gate) * value, which trains stably under Muon
             (arXiv 2601.19085). Not in the paper.
+        random_initial_states (`bool`, defaults to `False`):
+            Both states of a fresh puzzle are drawn anew for every position and channel, from a normal of deviation 1
+            cut at two, in place of one fixed vector (arXiv 2605.21488). Not in the paper.
+        state_damping (`float`, defaults to 0.0):
+            Share d of the old state that every update keeps: state <- d * state + (1 - d) * network(state); 0.05 in
+            arXiv 2605.21488. Not in the paper.
+        state_noise_std (`float`, defaults to 0.0):
+            Deviation of the normal noise added to every updated state in training; 0.01 in arXiv 2605.21488. At
+            inference it is off: `solve` has a `noise_std` of its own. Not in the paper.
+        num_chains (`int`, defaults to 1):
+            Latent states per puzzle in training, of which only the one with the best answer gets a gradient (winner
+            takes all, arXiv 2601.19085). Inference has one. Not in the paper.
 
     Raises:
         StrictDataclassError: a field of the wrong type, or fields that contradict each other; the message names them.
@@ -77,10 +96,12 @@ class TrmConfig(PreTrainedConfig):
     intermediate_size: int | None = None
     token_mixer: Literal["attention", "mlp"] = "attention"
     token_mixer_intermediate_size: int | None = None
-    position_embedding_type: Literal["rope", "learned", "none"] = "rope"
+    position_embedding_type: Literal["rope", "rope_2d", "learned", "none"] = "rope"
+    grid_width: int | None = None
     rope_theta: float | int = 10000.0
     rms_norm_eps: float | int = 1e-5
     deep_cycles: int = 3
+    gradient_cycles: int = 1
     latent_cycles: int = 6
     max_supervision_steps: int = 16
     max_solve_steps: int | None = None
@@ -95,6 +116,10 @@ class TrmConfig(PreTrainedConfig):
     num_puzzle_tokens: int = 16
     num_register_tokens: int = 0
     normalize_glu: bool = False
+    random_initial_states: bool = False
+    state_damping: float | int = 0.0
+    state_noise_std: float | int = 0.0
+    num_chains: int = 1
 
     def __post_init__(self, **kwargs):
         if self.puzzle_embedding_size is None:
@@ -114,22 +139,29 @@ class TrmConfig(PreTrainedConfig):
         """Number of positions before the first cell: puzzle tokens, then register tokens."""
         return self.num_puzzle_tokens + self.num_register_tokens
 
+    @property
+    def uses_noise_key(self) -> bool:
+        """Whether a training step draws random numbers for the states."""
+        return self.random_initial_states or self.state_noise_std > 0
+
     def validate_all_ranges(self):
         """Part of `@strict` validation: every number is in its range. First by name: the others build on it."""
         at_least_one = (
             "vocab_size seq_len hidden_size num_hidden_layers num_attention_heads intermediate_size deep_cycles "
-            "latent_cycles max_supervision_steps max_solve_steps token_mixer_intermediate_size num_puzzles"
+            "gradient_cycles latent_cycles max_supervision_steps max_solve_steps token_mixer_intermediate_size "
+            "num_puzzles num_chains"
         )
         for name in at_least_one.split():
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("puzzle_embedding_size", "num_puzzle_tokens", "num_register_tokens", "halt_loss_weight"):
+        not_negative = "puzzle_embedding_size num_puzzle_tokens num_register_tokens halt_loss_weight state_noise_std"
+        for name in not_negative.split():
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         for name in ("rope_theta", "rms_norm_eps"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
-        for name in ("halt_exploration_prob", "label_smoothing"):
+        for name in ("halt_exploration_prob", "label_smoothing", "state_damping"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be between 0 and 1")
         if math.isnan(self.halt_threshold):
@@ -143,10 +175,29 @@ class TrmConfig(PreTrainedConfig):
             raise ValueError(
                 f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}"
             )
-        if self.position_embedding_type == "rope" and self.hidden_size // self.num_attention_heads % 2:
+        unit = {"rope": 2, "rope_2d": 4}.get(self.position_embedding_type, 1)
+        if self.hidden_size // self.num_attention_heads % unit:
+            needed = "an even head size" if unit == 2 else "a head size that is a multiple of 4"
             raise ValueError(
-                f"rotary positions need an even head size, not {self.hidden_size // self.num_attention_heads} "
+                f"rotary positions need {needed}, not {self.hidden_size // self.num_attention_heads} "
                 f"(hidden_size={self.hidden_size}, num_attention_heads={self.num_attention_heads})"
+            )
+        if self.position_embedding_type == "rope_2d" and (not self.grid_width or self.seq_len % self.grid_width):
+            raise ValueError(
+                f"position_embedding_type=rope_2d needs grid_width, the cells per row: grid_width={self.grid_width} "
+                f"does not divide seq_len={self.seq_len}"
+            )
+
+    def validate_chains(self):
+        """Part of `@strict` validation: chains that differ, and a cycle after which one of them is chosen."""
+        if self.num_chains > 1 and not self.random_initial_states:
+            raise ValueError(
+                f"num_chains={self.num_chains} needs random_initial_states, by which alone the chains differ"
+            )
+        if self.num_chains > 1 and self.gradient_cycles >= self.deep_cycles:
+            raise ValueError(
+                f"num_chains={self.num_chains} needs a deep cycle without gradient: gradient_cycles="
+                f"{self.gradient_cycles} must be below deep_cycles={self.deep_cycles}"
             )
 
     def validate_prefix(self):

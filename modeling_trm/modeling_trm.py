@@ -9,9 +9,11 @@ and the latent state z. Figure 3 of the paper, in this file's names:
     deep recursion     `deep_cycles` latent recursions, all but the last without gradient
     deep supervision   up to `max_supervision_steps` of those, each with a loss, y and z carried over detached
 
-`TrmModel` is the deep recursion, `TrmForPuzzleSolving.forward` one supervision step, and `solve` the inference.
+`TrmModel` is the deep recursion, `TrmForPuzzleSolving.forward` one supervision step, and `solve` the inference. What
+later papers add to the recursion is off by default; [`TrmConfig`] names each with its source.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -25,6 +27,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from .configuration_trm import TrmConfig
+from .randomness_trm import TRUNCATED_DEVIATION, draw_key, random_bits, state_normals
 from .solving_trm import SolvingMixin
 
 IGNORE_INDEX = -100
@@ -35,7 +38,8 @@ class TrmCarry:
     """What one supervision step hands to the next: the states, detached, and the puzzles being worked on.
 
     Attributes:
-        answer_state, latent_state: y and z, compute dtype, [batch, prefix + seq, hidden].
+        answer_state, latent_state: y and z, compute dtype, [batch, prefix + seq, hidden]; with several chains z is
+            [batch, chains, prefix + seq, hidden].
         steps: supervision steps spent on each row's puzzle, int32, [batch].
         halted: rows whose puzzle is done; the next step replaces it by a new one, bool, [batch].
         input_ids, puzzle_ids, labels: the puzzles, [batch, seq], [batch], [batch, seq]; the last two may be `None`.
@@ -57,7 +61,7 @@ class TrmCarry:
 
 @dataclass
 class TrmModelOutput(ModelOutput):
-    """States after one deep recursion, [batch, prefix + seq, hidden]; the gradient reaches its last cycle only."""
+    """States after one deep recursion, [batch, prefix + seq, hidden]; the gradient reaches its last cycles only."""
 
     answer_state: Tensor | None = None
     latent_state: Tensor | None = None
@@ -125,10 +129,27 @@ def eager_attention_forward(
     return (weights @ value).transpose(1, 2), weights
 
 
-def rotary_cos_sin(length: int, head_size: int, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the rotary angles of positions 0 ... length-1, float32, [length, head_size] each."""
-    frequencies = 1.0 / (theta ** (torch.arange(0, head_size, 2, device=device, dtype=torch.float32) / head_size))
-    angles = torch.outer(torch.arange(length, device=device, dtype=torch.float32), frequencies)
+def rotary_positions(config: TrmConfig, device: torch.device) -> Tensor:
+    """Coordinates of every position, float32, [prefix + seq, axes]: its number, or for `rope_2d` its row and column.
+
+    On a grid the prefix fills rows above the first, so that no two positions share their coordinates.
+    """
+    number = torch.arange(config.prefix_len + config.seq_len, device=device)
+    if config.position_embedding_type == "rope":
+        return number.float().unsqueeze(1)
+    cell = number - config.prefix_len
+    return torch.stack((cell.div(config.grid_width, rounding_mode="floor"), cell % config.grid_width), dim=1).float()
+
+
+def rotary_cos_sin(positions: Tensor, head_size: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the rotary angles of positions [length, axes], float32, [length, head_size] each.
+
+    Every axis turns an equal share of the head, with the frequencies of a head of that size (axial rotary positions,
+    as in arXiv 2601.19085 for mazes).
+    """
+    size = head_size // positions.shape[1]
+    frequencies = 1.0 / (theta ** (torch.arange(0, size, 2, device=positions.device, dtype=torch.float32) / size))
+    angles = torch.cat([torch.outer(axis, frequencies) for axis in positions.unbind(1)], dim=-1)
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos(), angles.sin()
 
@@ -252,7 +273,7 @@ class TrmPreTrainedModel(PreTrainedModel):
 
 def truncated_normal_(tensor: Tensor, std: float) -> None:
     """Fills with a normal cut at two deviations and widened so that the result's deviation is `std`."""
-    widened = std / 0.8796256610342398  # deviation of a unit normal cut at +-2
+    widened = std / TRUNCATED_DEVIATION
     init.trunc_normal_(tensor, std=widened, a=-2 * widened, b=2 * widened)
 
 
@@ -318,25 +339,65 @@ class TrmModel(TrmPreTrainedModel):
             return torch.get_autocast_dtype(device)
         return self.embed_tokens.weight.dtype
 
-    def initial_states(self, batch: int) -> tuple[Tensor, Tensor]:
-        """y and z of a fresh puzzle: one fixed random vector each, the same at every position."""
-        shape = (batch, self.config.prefix_len + self.config.seq_len, self.config.hidden_size)
-        states = (self.initial_answer_state, self.initial_latent_state)
-        answer_state, latent_state = (state.to(self.compute_dtype).expand(shape) for state in states)
+    def initial_states(
+        self, batch: int, noise_key: Tensor | None = None, num_chains: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        """y and z of a fresh puzzle, [batch, prefix + seq, hidden] each.
+
+        One fixed random vector each, the same at every position; with `random_initial_states` numbers of their own
+        for every position and channel, which `noise_key` [batch] decides. With several chains, z is [batch, chains,
+        prefix + seq, hidden], and the first chain's the same as without.
+        """
+        size = (self.config.prefix_len + self.config.seq_len, self.config.hidden_size)
+        shapes = [(batch, *size), (batch, num_chains, *size) if num_chains > 1 else (batch, *size)]
+        states = [self.initial_answer_state, self.initial_latent_state]
+        if self.config.random_initial_states:
+            key = draw_key(batch, states[0].device) if noise_key is None else noise_key
+            states = [
+                state_normals(key, draw, math.prod(shape[1:]), truncated=True).view(shape)
+                for draw, shape in enumerate(shapes)
+            ]
+        answer_state, latent_state = (
+            state.to(self.compute_dtype).expand(shape) for state, shape in zip(states, shapes, strict=True)
+        )
         return answer_state, latent_state
 
-    def recur(self, embeds: Tensor, answer_state: Tensor, latent_state: Tensor) -> tuple[Tensor, Tensor]:
-        """One deep recursion from embedded questions; all arguments and results are [batch, prefix + seq, hidden]."""
+    def recur(
+        self,
+        embeds: Tensor,
+        answer_state: Tensor,
+        latent_state: Tensor,
+        noise_key: Tensor | None = None,
+        cycles: range | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """One deep recursion from embedded questions; all states are [batch, prefix + seq, hidden].
+
+        Args:
+            noise_key: int64 [batch], decides the numbers of `state_noise_std`; without it there is no noise.
+            cycles: which of the deep cycles; all by default.
+        """
         config = self.config
         rotary = None
-        if config.token_mixer == "attention" and config.position_embedding_type == "rope":
+        if config.token_mixer == "attention" and config.position_embedding_type in ("rope", "rope_2d"):
             head_size = config.hidden_size // config.num_attention_heads
-            rotary = rotary_cos_sin(embeds.shape[1], head_size, config.rope_theta, embeds.device)
-        for cycle in range(config.deep_cycles):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and cycle == config.deep_cycles - 1):
+            rotary = rotary_cos_sin(rotary_positions(config, embeds.device), head_size, config.rope_theta)
+
+        def update(state: Tensor, injection: Tensor) -> Tensor:
+            new = self.network(state, injection, rotary)
+            if config.state_damping > 0:
+                new = torch.lerp(new, state, config.state_damping)
+            if noise_key is not None and config.state_noise_std > 0:
+                noise = state_normals(noise_key, next(draws), state[0].numel()).view(state.shape)
+                new = new + config.state_noise_std * noise.to(state.dtype)
+            return new
+
+        for cycle in range(config.deep_cycles) if cycles is None else cycles:
+            draws = itertools.count(2 + cycle * (config.latent_cycles + 1))  # 0 and 1 are the initial states'
+            has_gradient = cycle >= config.deep_cycles - config.gradient_cycles
+            with torch.set_grad_enabled(torch.is_grad_enabled() and has_gradient):
                 for _ in range(config.latent_cycles):
-                    latent_state = self.network(latent_state, answer_state + embeds, rotary)
-                answer_state = self.network(answer_state, latent_state, rotary)
+                    latent_state = update(latent_state, answer_state + embeds)
+                answer_state = update(answer_state, latent_state)
         return answer_state, latent_state
 
     def forward(
@@ -345,13 +406,16 @@ class TrmModel(TrmPreTrainedModel):
         puzzle_ids: Tensor | None = None,
         answer_state: Tensor | None = None,
         latent_state: Tensor | None = None,
+        noise_key: Tensor | None = None,
     ) -> TrmModelOutput:
         """One deep recursion on `input_ids` [batch, seq] from the given states, or from the initial ones."""
-        fresh_answer, fresh_latent = self.initial_states(input_ids.shape[0])
+        if answer_state is None or latent_state is None:
+            fresh_answer, fresh_latent = self.initial_states(input_ids.shape[0], noise_key)
+            answer_state = fresh_answer if answer_state is None else answer_state
+            latent_state = fresh_latent if latent_state is None else latent_state
+        embeds = self.embed(input_ids, puzzle_ids)
         answer_state, latent_state = self.recur(
-            self.embed(input_ids, puzzle_ids),
-            fresh_answer if answer_state is None else answer_state,
-            fresh_latent if latent_state is None else latent_state,
+            embeds, answer_state, latent_state, noise_key if self.training else None
         )
         return TrmModelOutput(answer_state=answer_state, latent_state=latent_state)
 
@@ -366,12 +430,21 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
         self.halt_head = TrmHaltHead(config.hidden_size)
         self.post_init()
 
+    @property
+    def num_chains(self) -> int:
+        """Latent chains per puzzle: one, but in training as many as the configuration says."""
+        return self.config.num_chains if self.training else 1
+
     def initial_carry(
-        self, input_ids: Tensor, puzzle_ids: Tensor | None = None, labels: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        puzzle_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        noise_key: Tensor | None = None,
     ) -> TrmCarry:
         """A carry with every row halted, so that the next `forward` starts on the puzzles it is given."""
         batch, device = input_ids.shape[0], input_ids.device
-        answer_state, latent_state = self.model.initial_states(batch)
+        answer_state, latent_state = self.model.initial_states(batch, noise_key, self.num_chains)
         return TrmCarry(
             answer_state=answer_state,
             latent_state=latent_state,
@@ -389,6 +462,7 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
         labels: Tensor | None = None,
         carry: TrmCarry | None = None,
         min_steps: Tensor | None = None,
+        noise_key: Tensor | None = None,
     ) -> TrmOutput:
         """One supervision step (section 2.4 of the paper and its halting rule).
 
@@ -403,28 +477,38 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
             carry: of the step before, or `None` to start.
             min_steps: steps before which a row may not halt in training, integer, [batch]; drawn from torch's
                 generator when `None`.
+            noise_key: what the random numbers of each row follow from, int64, [batch]: initial states, and in training
+                the noise on the states, for models that have them; drawn from torch's generator when `None`.
 
         Returns:
             [`TrmOutput`]; its carry is detached.
 
         Raises:
             ValueError: `input_ids` are not [batch, seq_len], the carry is of another batch size, or it holds puzzle
-                ids or labels and none are given, or the reverse.
+                ids or labels and none are given, or the reverse; several chains are to be trained without labels.
         """
         config = self.config
+        if noise_key is None and config.uses_noise_key:
+            noise_key = draw_key(input_ids.shape[0], input_ids.device)
         if input_ids.ndim != 2 or input_ids.shape[1] != config.seq_len:
             raise ValueError(f"input_ids must be [batch, {config.seq_len}], not {list(input_ids.shape)}")
         if carry is None:
-            carry = self.initial_carry(input_ids, puzzle_ids, labels)
+            carry = self.initial_carry(input_ids, puzzle_ids, labels, noise_key)
         elif carry.halted.shape[0] != input_ids.shape[0]:
             raise ValueError(f"the carry has {carry.halted.shape[0]} rows, but input_ids has {input_ids.shape[0]}")
         for name, given in (("puzzle_ids", puzzle_ids), ("labels", labels)):
             if (given is None) != (getattr(carry, name) is None):
                 raise ValueError(f"{name} must be given at every step that shares a carry, or at none")
-        carry = self.admit(carry, input_ids, puzzle_ids, labels)
+        if self.num_chains > 1 and labels is None:
+            raise ValueError(f"labels choose among the num_chains={self.num_chains} chains in training: give them")
+        carry = self.admit(carry, input_ids, puzzle_ids, labels, noise_key)
 
-        states = self.model(carry.input_ids, carry.puzzle_ids, carry.answer_state, carry.latent_state)
-        logits, halt_logits = self.answer_logits(states.answer_state), self.halt_logits(states.answer_state)
+        if self.num_chains > 1:
+            answer_state, latent_state = self.run_chains(carry, noise_key)
+        else:
+            states = self.model(carry.input_ids, carry.puzzle_ids, carry.answer_state, carry.latent_state, noise_key)
+            answer_state, latent_state = states.answer_state, states.latent_state
+        logits, halt_logits = self.answer_logits(answer_state), self.halt_logits(answer_state)
         with torch.no_grad():
             halted = carry.steps >= config.max_supervision_steps
             if self.training and config.max_supervision_steps > 1:
@@ -433,8 +517,8 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
                 halted = halted | ((halt_logits > 0) & (carry.steps >= min_steps))
         carry = replace(
             carry,
-            answer_state=states.answer_state.detach(),
-            latent_state=states.latent_state.detach(),
+            answer_state=answer_state.detach(),
+            latent_state=latent_state.detach(),
             halted=halted,
         )
         output = TrmOutput(logits=logits, halt_logits=halt_logits, carry=carry)
@@ -446,7 +530,44 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
         output.correct = correct
         return output
 
-    def admit(self, carry: TrmCarry, input_ids: Tensor, puzzle_ids: Tensor | None, labels: Tensor | None) -> TrmCarry:
+    def run_chains(self, carry: TrmCarry, noise_key: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Winner takes all (arXiv 2601.19085): only the best of each puzzle's chains runs the cycles with gradient.
+
+        All chains start from one y and a z each. After the cycles without gradient the one with the lowest
+        cross-entropy wins. Its y serves all chains from then on; every chain keeps its z.
+
+        Returns:
+            y [batch, prefix + seq, hidden] with gradient, z [batch, chains, prefix + seq, hidden] without.
+        """
+        config, num_chains = self.config, self.num_chains
+        batch, device = carry.input_ids.shape[0], carry.input_ids.device
+        embeds = self.model.embed(carry.input_ids, carry.puzzle_ids)
+        chains = torch.arange(num_chains, device=device).repeat(batch)
+        keys = random_bits(0, chains, noise_key.repeat_interleave(num_chains), 1, purpose="chains")[:, 0]
+        first_gradient = max(config.deep_cycles - config.gradient_cycles, 0)
+        with torch.no_grad():
+            question, answers, labels = (
+                tensor.repeat_interleave(num_chains, dim=0) for tensor in (embeds, carry.answer_state, carry.labels)
+            )
+            answers, latents = self.model.recur(
+                question, answers, carry.latent_state.flatten(0, 1), keys, range(first_gradient)
+            )
+            losses, _, _ = puzzle_losses(self.answer_logits(answers), self.halt_logits(answers), labels, config)
+            winners = losses.view(batch, num_chains).argmin(1) + torch.arange(batch, device=device) * num_chains
+        answer_state, latent_state = self.model.recur(
+            embeds, answers[winners], latents[winners], keys[winners], range(first_gradient, config.deep_cycles)
+        )
+        latents = latents.index_copy(0, winners, latent_state.detach())
+        return answer_state, latents.unflatten(0, (batch, num_chains))
+
+    def admit(
+        self,
+        carry: TrmCarry,
+        input_ids: Tensor,
+        puzzle_ids: Tensor | None,
+        labels: Tensor | None,
+        noise_key: Tensor | None = None,
+    ) -> TrmCarry:
         """Puts new puzzles, with fresh states, into the rows that have halted, and counts the step that begins."""
 
         def fill(new: Tensor | None, old: Tensor | None) -> Tensor | None:
@@ -454,7 +575,7 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
                 return None
             return torch.where(carry.halted.view(-1, *[1] * (old.ndim - 1)), new, old)
 
-        answer_state, latent_state = self.model.initial_states(input_ids.shape[0])
+        answer_state, latent_state = self.model.initial_states(input_ids.shape[0], noise_key, self.num_chains)
         return TrmCarry(
             answer_state=fill(answer_state, carry.answer_state),
             latent_state=fill(latent_state, carry.latent_state),

@@ -7,7 +7,6 @@ bits: whatever batch, process or device a number is drawn in, the same key gives
 
 import hashlib
 import math
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -17,6 +16,8 @@ def _signed(value: int) -> int:
     """The int64 with the same low 64 bits."""
     return (value + 2**63) % 2**64 - 2**63
 
+
+TRUNCATED_DEVIATION = 0.8796256610342398  # of a standard normal cut at +-2
 
 _GOLDEN_GAMMA = _signed(0x9E3779B97F4A7C15)
 _MULTIPLIER_1 = _signed(0xBF58476D1CE4E5B9)
@@ -35,7 +36,7 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _shift_right(x, 31)
 
 
-@cache
+@torch.compiler.assume_constant_result  # torch.compile cannot trace the digest
 def _stream(purpose: str, seed: int) -> int:
     """A 64-bit key for each purpose and seed, so that no two purposes ever see related numbers."""
     digest = hashlib.blake2b(f"{purpose}/{seed}".encode(), digest_size=8).digest()
@@ -82,6 +83,30 @@ def fingerprint(tokens: Tensor, puzzle_ids: Tensor | None = None) -> Tensor:
     counter = torch.arange(1, tokens.shape[1] + 1, device=tokens.device) * _GOLDEN_GAMMA
     words = _mix(tokens.long() + counter).sum(1)
     return _mix(words if puzzle_ids is None else words + _mix(puzzle_ids.long() + _GOLDEN_GAMMA))
+
+
+def state_normals(key: Tensor, draw: int, count: int, *, truncated: bool = False) -> Tensor:
+    """Standard normal numbers for the states of a model, float32 [batch, count].
+
+    Half a word of `random_bits` gives one by the inverse distribution function, which takes few operations: noise is
+    drawn at every update of a state.
+
+    Args:
+        key: names the numbers of each row, int64 [batch].
+        draw: names a use of the key; each has numbers of its own.
+        truncated: cut at two deviations, then widened back to a deviation of 1.
+    """
+    bits = random_bits(0, draw, key, (count + 1) // 2, purpose="states")
+    halves = torch.stack((bits >> 40, bits >> 16 & (2**23 - 1)), dim=-1).flatten(1)[:, :count]  # 23 bits each
+    symmetric = (halves.float() + 0.5) * 2.0**-22 - 1  # uniform between -1 and 1, both excluded, exact in float32
+    if truncated:
+        return (math.sqrt(2) / TRUNCATED_DEVIATION) * torch.erfinv(symmetric * math.erf(math.sqrt(2)))
+    return math.sqrt(2) * torch.erfinv(symmetric)
+
+
+def draw_key(batch: int, device: torch.device) -> Tensor:
+    """A key for each row from torch's generator, int64 [batch]."""
+    return torch.randint(2**62, (batch,), device=device)
 
 
 def random_normals(

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from transformers.utils.generic import ModelOutput
 
-from .randomness_trm import fingerprint, random_normals
+from .randomness_trm import fingerprint, random_bits, random_normals
 
 ESCALATION = 4  # each round of attempts brings their number to so many times that of the round before
 READ_AHEAD = 8  # batches' worth of puzzles held at most, done or not: what bounds the memory of a stream
@@ -90,11 +90,11 @@ class SolvingMixin:
             halt_threshold: an attempt halts when its halting logit is above this; `config.halt_threshold` when
                 `None`, `float("inf")` for always `max_steps` steps (the paper's evaluation).
             num_rollouts: the most attempts per puzzle and view, which differ by their noise. They come in rounds, 1,
-                4, 16, ... in all, until one is confident (or verified). Without noise they would all be the same, and
-                only one is made.
+                4, 16, ... in all, until one is confident (or verified). Without noise or random initial states they
+                would all be the same, and only one is made.
             noise_std: deviation of the Gaussian noise added to both states before each step.
             return_steps: also return the answer and halting logit after every step.
-            generator: where the seed of the noise is drawn from; torch's default when `None`.
+            generator: where the seed of all randomness is drawn from; torch's default when `None`.
             batch_size: the most rows worked on at a time.
             min_steps (`int`, defaults to 1): an attempt does at least so many steps.
             selection (`"best"` or `"vote"`, defaults to `"best"`): the attempt with the highest halting logit, or the
@@ -104,7 +104,7 @@ class SolvingMixin:
             random_symmetry: (seed, view, fingerprint [batch]) -> `Symmetry`, pure; needed for `augmentations` > 1.
             verify: (input_ids, answers) [batch, seq] -> bool [batch], the task's own rule. It then decides instead of
                 the halting logit, after every step, what is done, attempted again, and preferred.
-            seed (`int`): of noise and views; drawn from `generator` when not given.
+            seed (`int`): of noise, random initial states and views; drawn from `generator` when not given.
 
         Returns:
             [`TrmSolution`]
@@ -160,6 +160,7 @@ class SolvingMixin:
             max_steps=self.config.max_solve_steps if max_steps is None else max_steps,
             halt_threshold=self.config.halt_threshold if halt_threshold is None else halt_threshold,
             seed=seed,
+            random_states=self.config.random_initial_states,
             **options,
         )
 
@@ -171,6 +172,7 @@ class Plan:
     max_steps: int
     halt_threshold: float
     seed: int
+    random_states: bool
     min_steps: int = 1
     num_rollouts: int = 1
     noise_std: float = 0.0
@@ -198,7 +200,7 @@ class Plan:
     @property
     def num_attempts(self) -> int:
         """The most attempts per puzzle."""
-        return (self.num_rollouts if self.noise_std > 0 else 1) * self.augmentations
+        return (self.num_rollouts if self.noise_std > 0 or self.random_states else 1) * self.augmentations
 
 
 @dataclass
@@ -337,7 +339,8 @@ class Queue:
         )
         number = torch.tensor([attempt.number for attempt in attempts], device=key.device)
         embeds = self.model.model.embed(self.view(input_ids, key, number), puzzle_ids)
-        states = self.model.model.initial_states(len(attempts))
+        noise_key = random_bits(self.plan.seed, number, key, 1, purpose="initial states")[:, 0]
+        states = self.model.model.initial_states(len(attempts), noise_key)
         return Rows(input_ids, key, number, torch.zeros_like(key), embeds, *states)
 
     def view(self, tokens: Tensor, key: Tensor, number: Tensor, back: bool = False) -> Tensor:

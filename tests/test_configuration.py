@@ -39,6 +39,11 @@ def test_defaults_are_the_papers() -> None:
         "num_puzzle_tokens": 16,
         "num_register_tokens": 0,
         "normalize_glu": False,
+        "gradient_cycles": 1,
+        "random_initial_states": False,
+        "state_damping": 0.0,
+        "state_noise_std": 0.0,
+        "num_chains": 1,
     }
     assert {name: getattr(config, name) for name in expected} == expected
     assert config.prefix_len == 16
@@ -73,6 +78,8 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
             "max_solve_steps",
             "token_mixer_intermediate_size",
             "num_puzzles",
+            "gradient_cycles",
+            "num_chains",
         )
     ),
     ({"hidden_size": 0, "puzzle_embedding_size": 5, "num_puzzle_tokens": 0}, ("hidden_size=0",)),
@@ -84,6 +91,7 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
             "num_puzzle_tokens",
             "num_register_tokens",
             "halt_loss_weight",
+            "state_noise_std",
         )
     ),
     *(
@@ -93,13 +101,24 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ),
     *(
         ({name: value}, (f"{name}={value}", "between 0 and 1"))
-        for name in ("halt_exploration_prob", "label_smoothing")
+        for name in ("halt_exploration_prob", "label_smoothing", "state_damping")
         for value in (-0.1, 1.5, float("nan"))
     ),
     ({"halt_threshold": float("nan")}, ("halt_threshold=nan",)),
     ({"halt_loss_weight": float("nan")}, ("halt_loss_weight=nan",)),
     ({"hidden_size": 48, "num_attention_heads": 5}, ("hidden_size=48", "num_attention_heads=5")),
     ({"hidden_size": 30, "num_attention_heads": 2}, ("even head size", "hidden_size=30", "num_attention_heads=2")),
+    (
+        {"hidden_size": 36, "num_attention_heads": 2, "position_embedding_type": "rope_2d", "grid_width": 9},
+        ("multiple of 4", "hidden_size=36"),
+    ),
+    ({"position_embedding_type": "rope_2d"}, ("grid_width=None", "seq_len=81")),
+    ({"position_embedding_type": "rope_2d", "grid_width": 10}, ("grid_width=10", "seq_len=81")),
+    ({"num_chains": 2}, ("num_chains=2", "random_initial_states")),
+    (
+        {"num_chains": 2, "random_initial_states": True, "gradient_cycles": 3},
+        ("num_chains=2", "gradient_cycles=3", "deep_cycles=3"),
+    ),
     ({"puzzle_embedding_size": 0, "num_puzzle_tokens": 4}, ("puzzle_embedding_size=0", "num_puzzle_tokens=4")),
     (
         {"hidden_size": 64, "puzzle_embedding_size": 264, "num_puzzle_tokens": 4},
@@ -177,6 +196,10 @@ VALID = st.fixed_dictionaries(
         "rope_theta": st.sampled_from([100, 10000.0]),
         "halt_threshold": st.floats(-5, 5),
         "normalize_glu": st.booleans(),
+        "gradient_cycles": st.integers(1, 4),
+        "random_initial_states": st.booleans(),
+        "state_damping": st.floats(0, 1),
+        "state_noise_std": st.floats(0, 1),
     },
 )
 

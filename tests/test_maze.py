@@ -3,6 +3,7 @@
 
 import gzip
 import json
+import math
 import os
 import subprocess
 import sys
@@ -360,6 +361,29 @@ def test_exact_and_optimal_are_reported_side_by_side():
     header, row = report(scores).splitlines()
     assert header.split()[-1] == "optimal"
     assert row.split()[-1] == "90.0%"
+
+
+SMALL = "--hidden_size 32 --num_attention_heads 2 --intermediate_size 64 --latent_cycles 1 --max_supervision_steps 2"
+SHORT = "--dataset_config hard-sample --num_test_puzzles 2 --batch_size 2 --max_steps 2 --eval_steps 2 --compile false"
+
+
+def test_the_fast_recipe_trains_a_small_model(tmp_path):
+    """Rows and columns of the maze as positions, and the gradient through all cycles, reach the saved model."""
+    command = [sys.executable, "train.py", "--config", "recipes/maze_fast.yaml", "--output_dir", str(tmp_path)]
+    done = subprocess.run(
+        [*command, *SMALL.split(), *SHORT.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["position_embedding_type"], config["grid_width"]) == ("rope_2d", 30)
+    assert config["gradient_cycles"] == config["deep_cycles"] == 3
+    assert (config["num_register_tokens"] + config["seq_len"]) % 8 == 0
+    assert math.isfinite(json.loads((tmp_path / "train_log.jsonl").read_text().splitlines()[0])["answer_loss"])
 
 
 def test_the_smoke_recipe_trains_and_evaluates_five_mazes(tmp_path):

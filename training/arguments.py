@@ -61,6 +61,10 @@ class TrainArguments:
     shard_puzzle_embeddings: bool = option(
         False, "each process holds a share of the rows of the puzzle embeddings, not all"
     )
+    depth_schedule: list[str] | None = field(
+        default=None,
+        metadata={"help": "stages of less depth before the full one: 'deep_cycles=1 latent_cycles=2 until 0.3', ..."},
+    )
     warmup_steps: int = option(0, "steps of linear warm-up")
     min_learning_rate_ratio: float = option(
         1.0, "where the cosine ends: 1 is a constant learning rate, 0 goes to zero"
@@ -188,7 +192,7 @@ def require(condition: bool, message: str) -> None:
         raise UserError(message)
 
 
-GIVEN_BY_TASK = ("vocab_size", "seq_len", "answer_token_ids", "num_puzzles")
+GIVEN_BY_TASK = ("vocab_size", "seq_len", "grid_width", "answer_token_ids", "num_puzzles")
 
 
 def model_arguments() -> type:
@@ -237,7 +241,13 @@ def config_parser() -> Parser:
     return parser
 
 
-def read_recipe(path: str) -> dict[str, Any]:
+def read_recipe(path: str | Path, derived: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The fields of a YAML file, on top of those of the file that its `base` names, relative to itself, if it has one.
+
+    Raises:
+        UserError: a file cannot be read, is no recipe, or is its own base.
+    """
+    require(Path(path).resolve() not in derived, f"{path} is its own base")
     try:
         recipe = yaml.safe_load(Path(path).read_text())
     except OSError as error:
@@ -246,7 +256,10 @@ def read_recipe(path: str) -> dict[str, Any]:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(recipe, dict):
         raise UserError(f"{path} holds no fields; it should read like 'max_steps: 1000'")
-    return recipe
+    base = recipe.pop("base", None)
+    if base is None:
+        return recipe
+    return read_recipe(Path(path).parent / str(base), (*derived, Path(path).resolve())) | recipe
 
 
 def as_flags(recipe: dict[str, Any]) -> list[str]:

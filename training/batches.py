@@ -12,7 +12,7 @@ from datasets_scripts.arc_augmentation import ArcExamples
 from datasets_scripts.sampling import ExampleSampler
 from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmConfig
-from modeling_trm.randomness_trm import random_integers
+from modeling_trm.randomness_trm import random_bits, random_integers
 
 from .arguments import TrainArguments
 
@@ -66,7 +66,9 @@ class TrainBatches:
         slots = slice(self.accelerator.process_index * share, (self.accelerator.process_index + 1) * share)
         batch = self.examples.batch(step, slots)
         device = self.accelerator.device
-        return batch | {"min_steps": self.min_steps(step, torch.arange(slots.start, slots.stop, device=device))}
+        numbers = torch.arange(slots.start, slots.stop, device=device)
+        noise_key = random_bits(self.args.seed, step, numbers, 1, purpose="noise key")[:, 0]
+        return batch | {"min_steps": self.min_steps(step, numbers), "noise_key": noise_key}
 
     def min_steps(self, step: int, slots: Tensor) -> Tensor:
         """Halting exploration: the law of `TrmForPuzzleSolving.draw_min_steps`, keyed by the slot in the batch.

@@ -11,7 +11,7 @@ divided anew, and so is the table.
 import json
 import re
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from modeling_trm import PuzzleSolvingPipeline, TrmCarry, TrmForPuzzleSolving, TrmProcessor
+from modeling_trm import PuzzleSolvingPipeline, TrmCarry, TrmConfig, TrmForPuzzleSolving, TrmProcessor
 
 from .arc_evaluation import VoteTable
 from .arguments import TrainArguments, UserError, require
@@ -165,12 +165,11 @@ def load_checkpoint(
     if folder is None:
         return False
     record = json.loads((folder / "state.json").read_text())
-    before = record["settings"]
-    # a setting that the code which wrote the checkpoint did not know is not a difference
+    before = defaults() | record["settings"]
     changes = {
-        name: f"{name}={before[name]}, not {value}"
+        name: f"{name}={before.get(name)}, not {value}"
         for name, value in settings.items()
-        if before.get(name, value) != value
+        if before.get(name) != value
     }
     require(
         not changes or resume_anyway,
@@ -241,6 +240,12 @@ def newest_undamaged(output_dir: Path, accelerator: Accelerator) -> Path | None:
 
 def rank_stem(rank: int) -> str:
     return f"rank-{rank:05d}"
+
+
+def defaults() -> dict[str, Any]:
+    """What a setting was before the code that wrote the checkpoint knew of it."""
+    own = {field.name: field.default for field in fields(TrainArguments)}
+    return own | {f"model.{name}": getattr(TrmConfig, name) for name in TrmConfig.__annotations__}
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:

@@ -23,6 +23,7 @@ from .arc_evaluation import evaluate_arc, write_json
 from .arguments import TrainArguments, UserError, require
 from .batches import TrainBatches
 from .checkpoint import TrainState, list_checkpoints, load_checkpoint, save_checkpoint, save_model
+from .depth import DepthSchedule
 from .devices import (
     build_autocast,
     choose_kernels,
@@ -55,6 +56,7 @@ FIXED = (
     "batch_size",
     "optimizer",
     "use_muon",
+    "depth_schedule",
 )
 
 
@@ -121,7 +123,8 @@ def train(
     # The puzzle embeddings have sparse gradients, which their optimizer exchanges.
     dense = [parameter for name, parameter in model.named_parameters() if name != PUZZLE_TABLE]
     copy_from_first([*dense, *model.buffers()])
-    batches = TrainBatches(train_puzzles, args, config, accelerator)
+    depth = DepthSchedule(args.depth_schedule, model.config, args.max_steps)
+    batches = TrainBatches(train_puzzles, args, model.config, accelerator)
     log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
     save = partial(save_checkpoint, state, output_dir, accelerator, settings, args)
     guard, stopper = StepGuard(state, accelerator), Stopper(accelerator, args.time_limit_minutes)
@@ -161,6 +164,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
 
+        depth.apply(state.step)
         with autocast():
             output = model(**batches(state.step), carry=state.carry)
         output.loss.backward()
@@ -186,7 +190,15 @@ def train(
             stop_reason = None
         if state.step % args.log_steps == 0 or is_last:
             means = meters.report()
-            log.write(state.step, {**means, **learning_rates(state.optimizers), "seconds": state.seconds})
+            log.write(
+                state.step,
+                {
+                    **means,
+                    **learning_rates(state.optimizers),
+                    "seconds": state.seconds,
+                    "cpu_seconds": time.process_time(),
+                },
+            )
             progress.set_postfix_str(progress_line(means))
         is_due = args.eval_steps is not None and (state.step % args.eval_steps == 0 or is_last)
         if is_last and args.accumulate_votes:  # the evaluation after training votes for this step
@@ -256,6 +268,7 @@ def evaluate_average(
         autocast=build_autocast(args, accelerator),
         stopped=stopped,
         halt_threshold=args.eval_halt_threshold,
+        seed=args.seed,
     )
     release_rows(state.averaged_model)
     return scores

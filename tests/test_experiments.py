@@ -1,0 +1,160 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""Recipes on top of a base, and the command that compares them at equal time."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.arguments import TrainArguments, UserError, as_flags, model_arguments, parse_arguments, read_recipe
+from training.experiments import find_recipes, steps_within, table
+from training.experiments import main as run_experiments
+
+ROOT = Path(__file__).parent.parent
+EXPERIMENTS = sorted((ROOT / "recipes" / "experiments").glob("*.yaml"))
+TINY = f"""# {{}}
+base: {ROOT / "recipes" / "sudoku_6x6.yaml"}
+hidden_size: 16
+batch_size: 8
+num_test_puzzles: 20
+eval_steps: null
+mixed_precision: "no"
+"""
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+# Recipes with a base
+
+
+def test_a_recipe_is_its_base_with_some_fields_changed(tmp_path: Path) -> None:
+    """Over several files in several folders; null takes a field of the base back to its default."""
+    write(tmp_path / "ground.yaml", "max_steps: 5\nseed: 3\nwarmup_steps: 2\n")
+    write(tmp_path / "floor.yaml", "base: ground.yaml\nseed: 4\nhidden_size: 64\n")
+    top = write(tmp_path / "house" / "top.yaml", "warmup_steps: null\nbase: ../floor.yaml\nhidden_size: 32\n")
+    assert read_recipe(top) == {"max_steps": 5, "seed": 4, "warmup_steps": None, "hidden_size": 32}
+    args, model_args = parse_arguments([TrainArguments, model_arguments()], ["--config", str(top), "--seed", "9"])
+    assert (args.max_steps, args.seed, args.warmup_steps, model_args.hidden_size) == (5, 9, 0, 32)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("base: mine.yaml", "mine.yaml is its own base"),
+        ("base: other.yaml", "is its own base"),
+        ("base: nowhere.yaml", "cannot read the recipe"),
+        ("base: typo.yaml", "did you mean 'max_steps'"),
+        ("base: list.yaml", "list.yaml holds no fields"),
+    ],
+)
+def test_mistakes_about_bases_are_named(tmp_path: Path, text: str, named: str) -> None:
+    mine = write(tmp_path / "mine.yaml", text)
+    write(tmp_path / "other.yaml", "base: mine.yaml")
+    write(tmp_path / "typo.yaml", "max_stepss: 3")
+    write(tmp_path / "list.yaml", "- 1")
+    with pytest.raises(UserError) as caught:
+        parse_arguments([TrainArguments, model_arguments()], ["--config", str(mine)])
+    assert named in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("recipe", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_experiment_is_its_base_with_few_lines_changed(recipe: Path) -> None:
+    parse_arguments([TrainArguments, model_arguments()], ["--config", str(recipe)])
+    base = read_recipe(recipe.with_name("base.yaml"))
+    changed = {name for name, value in read_recipe(recipe).items() if base.get(name) != value}
+    assert recipe.stem == "base" or 1 <= len(changed) <= 3
+    assert recipe.read_text().startswith("# ")  # the description in the table
+
+
+@pytest.mark.parametrize("recipe", EXPERIMENTS, ids=lambda path: path.stem)
+def test_published_results_are_of_the_recipes_as_they_are(recipe: Path) -> None:
+    """A recipe that was changed after its run has no claim to the result beside it."""
+    record = json.loads(recipe.with_suffix(".json").read_text())
+    assert record["arguments"] == " ".join(as_flags(read_recipe(recipe)))
+    for run in record["runs"]:
+        log = recipe.with_suffix(f".seed-{run['seed']}.jsonl").read_text().splitlines()
+        assert json.loads(log[-1])["step"] == record["max_steps"]
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def ladder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shallow recipe and a deeper one, for half a second each."""
+    folder = tmp_path_factory.mktemp("ladder")
+    write(folder / "shallow.yaml", TINY.format("shallow") + "deep_cycles: 1\nlatent_cycles: 1\n")
+    write(folder / "deep.yaml", TINY.format("deep") + "deep_cycles: 4\nlatent_cycles: 6\n")
+    run_experiments([str(folder), "--time_limit_minutes", "0.02"])
+    return folder
+
+
+def record(folder: Path, name: str) -> dict[str, Any]:
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+def test_cheaper_steps_mean_more_steps(ladder: Path) -> None:
+    """28 updates a step against 2: several times the steps in the same time, the schedule ending with them."""
+    shallow, deep = record(ladder, "shallow"), record(ladder, "deep")
+    assert shallow["max_steps"] > 3 * deep["max_steps"] > 0
+    for name, own in (("shallow", shallow), ("deep", deep)):
+        log = [json.loads(line) for line in (ladder / f"{name}.seed-0.jsonl").read_text().splitlines()]
+        assert log[-1]["step"] == own["max_steps"]
+        assert log[-1]["learning_rate"] == pytest.approx(0)
+
+
+def test_a_result_names_the_command_that_repeats_it(ladder: Path, tmp_path: Path) -> None:
+    (run,) = record(ladder, "deep")["runs"]
+    assert run["results"]["seed"] == run["seed"] == 0
+    python, *words = run["command"].split()
+    assert python == "python"
+    done = subprocess.run([sys.executable, *words, "--output_dir", str(tmp_path)], cwd=ROOT, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    again = json.loads((tmp_path / "results.json").read_text())
+    for name in ("exact_accuracy", "cell_accuracy", "mean_steps", "num_examples"):
+        assert again[name] == run["results"][name], name
+
+
+def test_what_has_run_is_not_run_again(ladder: Path) -> None:
+    before = {path: path.read_bytes() for path in ladder.glob("*.json")}
+    run_experiments([str(ladder), "--time_limit_minutes", "0.02"])
+    assert {path: path.read_bytes() for path in ladder.glob("*.json")} == before
+
+
+def test_the_table_holds_every_result(ladder: Path) -> None:
+    text = (ladder / "RESULTS.md").read_text()
+    assert text == table(ladder)
+    assert "1.2 CPU seconds" in text
+    for name in ("shallow", "deep"):
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
+        assert f"| {name} | {record(ladder, name)['max_steps']} |" in row
+
+
+def test_the_table_shows_mean_and_every_seed_best_first(tmp_path: Path) -> None:
+    for name, scores in (("low", [0.1, 0.2]), ("high", [0.6, 0.9]), ("middle", [0.5])):
+        runs = [{"train_seconds": 5, "results": {"exact_accuracy": score, "mean_steps": 8}} for score in scores]
+        write(tmp_path / f"{name}.yaml", f"# about {name}\n")
+        own = {"time_limit_minutes": 0.5, "clock": "cpu_seconds", "max_steps": 7, "runs": runs}
+        write(tmp_path / f"{name}.json", json.dumps(own))
+    rows = [line for line in table(tmp_path).splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == ["high", "middle", "low"]
+    assert "| about high | 7 | 5 | 75.0 | 60.0, 90.0 |" in rows[0]
+
+
+def test_a_recipe_that_cannot_run_is_named(tmp_path: Path) -> None:
+    recipe = write(tmp_path / "wrong.yaml", "task: sudoku\nhidden_size: 15\n")
+    with pytest.raises(UserError, match=r"wrong\.yaml did not run"):
+        steps_within(1.0, recipe)
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(UserError, match=r"has no \.yaml files"):
+        find_recipes([str(tmp_path / "nothing")])
+    with pytest.raises(UserError, match="cannot read the recipe"):
+        find_recipes([str(tmp_path / "absent.yaml")])

@@ -1,0 +1,373 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""What later papers add to the recursion means what it says: states, noise, positions, gradient, chains."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_modeling import gradients, unrolled_loss
+from tiny import tiny_batch, tiny_config, tiny_model
+from torch import Tensor
+
+from datasets_scripts.tasks import Puzzles
+from modeling_trm.modeling_trm import apply_rotary, puzzle_losses, rotary_cos_sin, rotary_positions
+from modeling_trm.randomness_trm import TRUNCATED_DEVIATION, random_bits, state_normals
+from training.arguments import TrainArguments
+from training.batches import TrainBatches
+from training.checkpoint import with_defaults
+
+KEY = torch.tensor([7, 8, 9])
+
+
+# Random numbers of the states
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+def test_law_of_state_normals(truncated: bool) -> None:
+    """Moments within five deviations; the numbers of two draws, two keys, and neighbours are unrelated."""
+    keys = torch.arange(50)
+    one, two = (state_normals(keys, draw, 4001, truncated=truncated).double() for draw in (0, 1))
+    count, bound = one.numel(), 2 / TRUNCATED_DEVIATION
+    assert abs(one.mean()) < 5 / math.sqrt(count)
+    assert abs(one.var() - 1) < 5 * math.sqrt(2 / count)
+    kurtosis = 2.3643 if truncated else 3  # by numerical integration of the cut density
+    assert abs(one.pow(4).mean() - kurtosis) < 5 * math.sqrt(96 / count)
+    assert one.isfinite().all()
+    assert (one.abs().max() <= bound + 1e-6) == truncated
+    for other in (two, one.roll(1, 0), one.roll(1, 1), one.roll(2, 1)):
+        assert abs((one * other).mean()) < 5 / math.sqrt(count)
+
+
+def test_state_normals_are_named_by_their_key() -> None:
+    """Alone or in a batch, and however many are asked for."""
+    many = state_normals(KEY, 3, 11)
+    assert torch.equal(state_normals(KEY[1:2], 3, 4)[0], many[1, :4])
+    assert not torch.equal(many[0], many[1])
+
+
+@given(rows=st.permutations(range(6)), seed=st.integers(0, 99))
+@settings(max_examples=10)
+def test_what_a_row_draws_does_not_depend_on_the_batch(rows: list[int], seed: int) -> None:
+    fields = {"random_initial_states": True, "state_noise_std": 0.5, "num_chains": 2}
+    model, keys = tiny_model(**fields).train(), random_bits(seed, 0, torch.arange(6), 1, purpose="test")[:, 0]
+    batch = tiny_batch(6, seed)
+    options = {"min_steps": torch.zeros(6), "noise_key": keys}
+    whole = model(*batch, **options)
+    shuffled = model(*(column[rows] for column in batch), min_steps=torch.zeros(6), noise_key=keys[rows])
+    alone = model(*(column[2:3] for column in batch), min_steps=torch.zeros(1), noise_key=keys[2:3])
+    torch.testing.assert_close(shuffled.logits, whole.logits[rows])
+    torch.testing.assert_close(alone.logits[0], whole.logits[2])
+
+
+def test_random_initial_states_are_drawn_anew_for_every_puzzle() -> None:
+    model = tiny_model(random_initial_states=True)
+    one, two = (model.model.initial_states(3, key) for key in (KEY, KEY + 1))
+    for state, other in zip(one, two, strict=True):
+        assert state.shape == (3, 8, 16)
+        assert abs(state.std() - 1) < 0.2
+        assert not torch.equal(state, other)
+        assert not torch.equal(state[:, 0], state[:, 1])
+    assert not torch.equal(*one)
+    fixed = tiny_model().model.initial_states(3, KEY)
+    assert torch.equal(fixed[0], tiny_model().model.initial_answer_state.expand(3, 8, 16))
+    halted, batch = torch.tensor([True, False, True]), tiny_batch(3)
+    carry = replace(model(*batch, noise_key=KEY).carry, halted=halted)
+    admitted = model.admit(carry, *batch, noise_key=KEY + 1)
+    for name, fresh in zip(("answer_state", "latent_state"), two, strict=True):
+        for row in range(3):
+            expected = fresh if halted[row] else getattr(carry, name)
+            assert torch.equal(getattr(admitted, name)[row], expected[row])
+
+
+def test_solve_with_random_initial_states_is_seeded() -> None:
+    """The same seed gives the same answers in any batch; attempts differ without noise."""
+    model, input_ids = tiny_model(random_initial_states=True), tiny_batch(40)[0]
+    options = {"max_steps": 2, "halt_threshold": math.inf}
+    first, again, other = (model.solve(input_ids, seed=seed, **options).halt_logits for seed in (1, 1, 2))
+    in_twos = model.solve(input_ids, seed=1, batch_size=2, **options).halt_logits
+    assert torch.equal(first, again)
+    torch.testing.assert_close(first, in_twos)
+    assert not torch.allclose(first, other)
+    several = model.solve(input_ids, seed=1, num_rollouts=4, **options)
+    assert (several.rollouts == 4).all()
+    assert (several.halt_logits > first).any()
+    assert (several.halt_logits >= first).all()
+
+
+def test_without_randomness_nothing_is_drawn() -> None:
+    """Not even from torch's generator, so that a seed goes on giving the same training."""
+    model, batch = tiny_model().train(), tiny_batch(3)
+    torch.manual_seed(0)
+    model(*batch, min_steps=torch.zeros(3))
+    after = torch.rand(1)
+    torch.manual_seed(0)
+    assert torch.equal(after, torch.rand(1))
+
+
+# Damping and noise
+
+
+def recursion_by_hand(model: Any, batch: tuple[Tensor, ...], update: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    question, config = model.model.embed(*batch[:2]), model.config
+    answer, latent = model.model.initial_states(3)
+    for _ in range(config.deep_cycles):
+        for _ in range(config.latent_cycles):
+            latent = update(latent, answer + question)
+        answer = update(answer, latent)
+    return model.answer_logits(answer)
+
+
+def test_damping_keeps_a_share_of_the_old_state() -> None:
+    batch, plain = tiny_batch(3), tiny_model(position_embedding_type="none")
+    damped = tiny_model(position_embedding_type="none", state_damping=0.3)
+
+    def update(state: Tensor, injection: Tensor) -> Tensor:
+        return 0.3 * state + 0.7 * plain.model.network(state, injection, None)
+
+    torch.testing.assert_close(damped(*batch).logits, recursion_by_hand(plain, batch, update))
+
+
+def test_noise_is_added_to_every_update() -> None:
+    """The draws are numbered on from those of the initial states, each used once."""
+    batch, draws = tiny_batch(3), iter(range(2, 100))
+    plain = tiny_model(position_embedding_type="none")
+    noisy = tiny_model(position_embedding_type="none", state_noise_std=0.2).train()
+
+    def update(state: Tensor, injection: Tensor) -> Tensor:
+        noise = state_normals(KEY, next(draws), state[0].numel()).view(state.shape)
+        return plain.model.network(state, injection, None) + 0.2 * noise
+
+    torch.testing.assert_close(noisy(*batch, noise_key=KEY).logits, recursion_by_hand(plain, batch, update))
+    assert next(draws) == 2 + 6
+
+
+def test_noise_is_of_training_alone() -> None:
+    batch, quiet = tiny_batch(3), tiny_model()
+    noisy = tiny_model(state_noise_std=0.5)
+    assert torch.equal(noisy(*batch, noise_key=KEY).logits, quiet(*batch).logits)
+    for model in (noisy, noisy.train()):  # the weights that are averaged in training are never switched to eval
+        assert torch.equal(model.solve(batch[0]).halt_logits, quiet.solve(batch[0]).halt_logits)
+
+
+# Rotary positions on a grid
+
+
+@given(st.data())
+@settings(max_examples=20)
+def test_rope_2d_sees_the_difference_of_rows_and_columns(data: st.DataObject) -> None:
+    """Scores of a query and a key depend on how far apart their cells are in either direction, and on that alone."""
+    config = tiny_config(position_embedding_type="rope_2d", seq_len=20, grid_width=5, num_register_tokens=1)
+    positions = rotary_positions(config, torch.device("cpu"))
+    assert [tuple(cell) for cell in positions[3:].int().tolist()] == [
+        (row, col) for row in range(4) for col in range(5)
+    ]
+    assert len(set(map(tuple, positions.tolist()))) == 23
+    assert (positions[:3, 0] < 0).all()
+    query, key = torch.randn(2, 1, 1, 1, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def score(query_cell: tuple[int, int], key_cell: tuple[int, int]) -> float:
+        cos, sin = rotary_cos_sin(torch.tensor([query_cell, key_cell]).double(), 8, 100.0)
+        turned = [apply_rotary(vector, cos[row], sin[row]) for row, vector in enumerate((query, key))]
+        return (turned[0] * turned[1]).sum().item()
+
+    cell = st.tuples(st.integers(0, 30), st.integers(0, 30))
+    at, away, shift = data.draw(cell), data.draw(cell), data.draw(cell)
+    moved = [(cell[0] + shift[0], cell[1] + shift[1]) for cell in (at, away)]
+    assert score(*moved) == pytest.approx(score(at, away), abs=1e-4)
+    across = score(at, (away[0], away[1] + 1)), score(at, (away[0] + 1, away[1]))
+    assert across[0] != pytest.approx(across[1], abs=1e-3)
+
+
+def test_rope_2d_leaves_rows_and_columns_their_halves_of_a_head() -> None:
+    """The row turns pairs 0 and 1 of a head of 8, the column pairs 2 and 3."""
+    for moved, pairs in (((3.0, 0.0), {0, 1}), ((0.0, 3.0), {2, 3})):
+        _, sin = rotary_cos_sin(torch.tensor([moved]), 8, 100.0)
+        assert {int(channel) % 4 for channel in sin[0].nonzero()} == pairs
+
+
+def test_one_axis_is_the_usual_rope() -> None:
+    cos, sin = rotary_cos_sin(rotary_positions(tiny_config(), torch.device("cpu")), 8, 10000.0)
+    angles = torch.outer(torch.arange(8.0), 10000.0 ** -(torch.arange(0, 8, 2) / 8))
+    torch.testing.assert_close(cos, angles.repeat(1, 2).cos())
+    torch.testing.assert_close(sin, angles.repeat(1, 2).sin())
+
+
+def test_the_grid_width_counts() -> None:
+    wide, tall = (
+        tiny_model(position_embedding_type="rope_2d", num_attention_heads=2, grid_width=width) for width in (3, 2)
+    )
+    tokens = tiny_batch(2)[0]
+    assert not torch.allclose(wide(tokens).logits, tall(tokens).logits)
+
+
+# Gradient through more cycles
+
+
+@pytest.mark.parametrize(("carrying", "without"), [(1, 2), (2, 1), (3, 0), (9, 0)])
+def test_gradient_cycles_are_the_last_ones(carrying: int, without: int) -> None:
+    fields = {"position_embedding_type": "none", "deep_cycles": 3}
+    batch, by_hand = tiny_batch(3), tiny_model(**fields)
+    model = tiny_model(**fields, gradient_cycles=carrying)
+    model(*batch).loss.backward()
+    unrolled_loss(by_hand, batch, cycles_without=without).backward()
+    expected = gradients(by_hand)
+    for name, grad in gradients(model).items():
+        torch.testing.assert_close(grad, expected[name], msg=lambda m, n=name: f"{n}: {m}")
+
+
+# Chains
+
+
+CHAINS = {"random_initial_states": True, "deep_cycles": 3}
+
+
+def test_the_winner_trains_as_if_it_were_alone() -> None:
+    """Loss, gradient and states are those of a plain step from the states of the chain with the lowest loss."""
+    batch = tiny_batch(3)
+    model, plain = tiny_model(**CHAINS, num_chains=4).train(), tiny_model(**CHAINS).train()
+    answer, latents = model.model.initial_states(3, KEY, num_chains=4)
+    options = {"min_steps": torch.zeros(3), "noise_key": KEY}
+    output = model(*batch, **options)
+
+    question = plain.model.embed(*batch[:2])
+    with torch.no_grad():
+        ends = [plain.model.recur(question, answer, latents[:, chain], cycles=range(2)) for chain in range(4)]
+        losses = [
+            puzzle_losses(plain.answer_logits(end), plain.halt_logits(end), batch[2], plain.config)[0]
+            for end, _ in ends
+        ]
+        winner = torch.stack(losses).argmin(0)
+    assert len(set(winner.tolist())) > 1  # or the test could not tell chains apart
+    rows = torch.arange(3)
+    carry = replace(plain.initial_carry(*batch, KEY), halted=torch.zeros(3, dtype=torch.bool))
+    alone = plain(*batch, carry=replace(carry, answer_state=answer, latent_state=latents[rows, winner]), **options)
+    torch.testing.assert_close(output.loss, alone.loss)
+    for output_of in (output, alone):
+        output_of.loss.backward()
+    expected = gradients(plain)
+    for name, grad in gradients(model).items():
+        torch.testing.assert_close(grad, expected[name], msg=lambda m, n=name: f"{n}: {m}")
+
+    torch.testing.assert_close(output.carry.answer_state, alone.carry.answer_state)
+    for row in range(3):
+        for chain in range(4):
+            kept = alone.carry.latent_state if chain == winner[row] else ends[chain][1]
+            torch.testing.assert_close(output.carry.latent_state[row, chain], kept[row])
+
+
+def test_one_chain_is_the_plain_step() -> None:
+    """To the last bit, in float32; and the first of several chains starts where the only one would."""
+    batch, options = tiny_batch(3), {"min_steps": torch.zeros(3), "noise_key": KEY}
+    one, plain = (
+        tiny_model(dtype=torch.float32, random_initial_states=True, **chains).train()
+        for chains in ({"num_chains": 1}, {})
+    )
+    assert torch.equal(one(*batch, **options).loss, plain(*batch, **options).loss)
+    alone, among = one.model.initial_states(3, KEY), one.model.initial_states(3, KEY, num_chains=3)
+    assert torch.equal(alone[0], among[0])
+    assert torch.equal(alone[1], among[1][:, 0])
+    assert not torch.equal(among[1][:, 0], among[1][:, 1])
+
+
+def test_equal_chains_are_one_chain() -> None:
+    """Several chains from the same z, over several steps: loss and gradient of the plain model."""
+    batch = tiny_batch(3)
+    model, plain = tiny_model(**CHAINS, num_chains=3).train(), tiny_model(**CHAINS).train()
+    options = {"min_steps": torch.full((3,), 4), "noise_key": KEY}
+    carry = replace(plain.initial_carry(*batch, KEY), halted=torch.zeros(3, dtype=torch.bool))
+    copies = replace(carry, latent_state=carry.latent_state.unsqueeze(1).expand(-1, 3, -1, -1))
+    for _ in range(2):
+        output, alone = model(*batch, carry=copies, **options), plain(*batch, carry=carry, **options)
+        torch.testing.assert_close(output.loss, alone.loss)
+        carry = alone.carry
+        copies = replace(output.carry, latent_state=carry.latent_state.unsqueeze(1).expand(-1, 3, -1, -1))
+
+
+def test_losing_chains_go_on_from_their_own_state() -> None:
+    """A second step runs, resets the halted rows' chains, and leaves no gradient in the carry."""
+    model, batch = tiny_model(**CHAINS, num_chains=3, state_noise_std=0.1).train(), tiny_batch(3)
+    first = model(*batch, noise_key=KEY, min_steps=torch.zeros(3)).carry
+    assert first.latent_state.shape == (3, 3, 8, 16)
+    assert not any(tensor.requires_grad for tensor in first.tensors().values())
+    admitted = model.admit(replace(first, halted=torch.tensor([True, False, False])), *batch, noise_key=KEY + 1)
+    assert torch.equal(admitted.latent_state[0], model.model.initial_states(3, KEY + 1, 3)[1][0])
+    assert torch.equal(admitted.latent_state[1:], first.latent_state[1:])
+    model(*batch, carry=first, noise_key=KEY, min_steps=torch.zeros(3)).loss.backward()
+
+
+def test_inference_has_one_chain() -> None:
+    many, one = tiny_model(**CHAINS, num_chains=4), tiny_model(**CHAINS)
+    batch = tiny_batch(3)
+    assert torch.equal(many(*batch, noise_key=KEY).logits, one(*batch, noise_key=KEY).logits)
+    answers = [model.train().solve(batch[0], seed=1).halt_logits for model in (many, one)]
+    assert torch.equal(*answers)
+
+
+def test_chains_need_labels_in_training() -> None:
+    model, (input_ids, puzzle_ids, _) = tiny_model(**CHAINS, num_chains=2).train(), tiny_batch(3)
+    with pytest.raises(ValueError, match="num_chains=2"):
+        model(input_ids, puzzle_ids)
+
+
+# The loop's side
+
+
+class Process:
+    """Stands for one of several processes."""
+
+    def __init__(self, index: int, count: int):
+        self.process_index, self.num_processes, self.device = index, count, torch.device("cpu")
+
+
+def test_keys_follow_from_the_seed_the_step_and_the_place_in_the_batch(
+    sudoku_splits: dict[str, dict[str, Puzzles]],
+) -> None:
+    puzzles, args = sudoku_splits["mini-6x6"]["train"], TrainArguments(batch_size=8, seed=3)
+    config = tiny_config(random_initial_states=True)
+
+    def keys(step: int, accelerator: Any = None, **fields: Any) -> Tensor:
+        own = replace(args, **fields)
+        return TrainBatches(puzzles, own, config, accelerator or Accelerator(cpu=True))(step)["noise_key"]
+
+    whole = keys(5)
+    assert len(set(whole.tolist())) == 8
+    assert torch.equal(torch.cat([keys(5, Process(rank, 2)) for rank in (0, 1)]), whole)
+    assert not torch.equal(keys(6), whole)
+    assert not torch.equal(keys(5, seed=4), whole)
+
+
+def test_a_checkpoint_from_before_a_field_has_its_default() -> None:
+    """A new field of recipe or model refuses no old run; a changed one still differs."""
+    config = tiny_config().to_dict()
+    old = {"seed": 1, "model": {name: config[name] for name in ("vocab_size", "deep_cycles")}}
+    now = with_defaults(old)
+    assert (now["seed"], now["depth_schedule"], now["model"]["deep_cycles"]) == (1, None, 2)
+    assert (now["model"]["num_chains"], now["model"]["state_noise_std"]) == (1, 0.0)
+
+
+def test_saved_with_its_options(tmp_path: Path) -> None:
+    """The Hub folder's own code knows them: the answers are the same after a round trip."""
+    fields = {**CHAINS, "num_chains": 2, "state_damping": 0.1, "position_embedding_type": "rope_2d", "grid_width": 3}
+    model, tokens = tiny_model(dtype=torch.float32, **fields), tiny_batch(4)[0]
+    model.save_pretrained(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path)
+    assert torch.equal(loaded.solve(tokens, seed=2).halt_logits, model.solve(tokens, seed=2).halt_logits)
+
+
+def test_a_training_step_with_everything_is_one_graph() -> None:
+    """No part of it waits for the device or leaves torch.compile, in the first step and in those that go on."""
+    fields = {**CHAINS, "num_chains": 2, "state_noise_std": 0.1, "state_damping": 0.1, "gradient_cycles": 2}
+    model, batch = tiny_model(**fields).train(), tiny_batch(3)
+    options = {"min_steps": torch.zeros(3), "noise_key": KEY}
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    first = model(*batch, **options)
+    torch.testing.assert_close(compiled(*batch, **options).loss, first.loss)
+    second = [run(*batch, carry=first.carry, **options).loss for run in (model, compiled)]
+    torch.testing.assert_close(*second)

@@ -1,0 +1,142 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""Trains recipes for an equal time and compares them:  python -m training.experiments recipes/experiments --seeds 0 1
+
+Each recipe gets as many steps as fit the time limit, so that every learning-rate schedule ends where the time does: a
+short run measures the time of a step first (what is compiled, loaded or evaluated does not count). On a CPU, time is
+that of the process, which other programs on the machine do not use up; on a GPU it is the clock's.
+
+Beside RECIPE.yaml come RECIPE.json, with the result and the command of every seed, and RECIPE.seed-N.jsonl, the log;
+the table of all of them is RESULTS.md. A run that is there already is not repeated.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from .arguments import Parser, UserError, as_flags, read_recipe, require, run_command
+from .evaluation import write_results
+
+ROOT = Path(__file__).parent.parent
+CALIBRATION_STEPS = 40
+
+
+def main(command_line: list[str]) -> None:
+    parser = Parser(
+        [], prog="training.experiments", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("recipes", nargs="+", help="YAML files, or folders of them")
+    parser.add_argument("--time_limit_minutes", type=float, default=1.0, help="training time of each run")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="each recipe runs once with each")
+    args = parser.parse_args(command_line)
+    require(args.time_limit_minutes > 0, f"time_limit_minutes={args.time_limit_minutes} must be positive")
+    recipes = find_recipes(args.recipes)
+    for seed in args.seeds:  # every recipe once, before any is repeated
+        for recipe in recipes:
+            run_once(recipe, seed, args.time_limit_minutes)
+            (recipe.parent / "RESULTS.md").write_text(table(recipe.parent))
+    for folder in sorted({recipe.parent for recipe in recipes}):
+        print(table(folder))
+
+
+def find_recipes(names: list[str]) -> list[Path]:
+    """The files named, and those in the folders named, each of them readable."""
+    recipes = []
+    for name in names:
+        found = sorted(Path(name).glob("*.yaml")) if Path(name).is_dir() else [Path(name)]
+        require(bool(found), f"{name} has no .yaml files")
+        recipes += found
+    for recipe in recipes:
+        read_recipe(recipe)
+    return recipes
+
+
+def run_once(recipe: Path, seed: int, minutes: float) -> None:
+    """Trains and evaluates a recipe with one seed, unless its result is there, and adds the result to the others."""
+    output = recipe.with_suffix(".json")
+    setting = {"arguments": " ".join(as_flags(read_recipe(recipe))), "time_limit_minutes": minutes, "clock": clock()}
+    record = json.loads(output.read_text()) if output.exists() else {}
+    if {name: record.get(name) for name in setting} != setting:
+        record = {**setting, "max_steps": steps_within(60 * minutes, recipe), "runs": []}
+    if any(run["seed"] == seed for run in record["runs"]):
+        return
+    with TemporaryDirectory() as name:
+        folder, max_steps = Path(name), record["max_steps"]
+        command = train(recipe, folder, seed=seed, max_steps=max_steps, log_steps=max(1, max_steps // 25))
+        run = {"seed": seed, "command": command, "train_seconds": max_steps * step_seconds(folder)}
+        run["results"] = json.loads((folder / "results.json").read_text()) | {"model": recipe.stem}
+        shutil.copy(folder / "train_log.jsonl", recipe.with_suffix(f".seed-{seed}.jsonl"))
+    record["runs"] = sorted([*record["runs"], run], key=lambda run: run["seed"])
+    write_results(record, output)
+
+
+def steps_within(seconds: float, recipe: Path) -> int:
+    """How many steps of a recipe take so long: measured in a short run, which has the same share of every stage."""
+    with TemporaryDirectory() as folder:
+        train(recipe, Path(folder), max_steps=CALIBRATION_STEPS, log_steps=2, num_test_puzzles=1)
+        return max(1, round(seconds / step_seconds(Path(folder))))
+
+
+def clock() -> str:
+    """The column of the training log that measures time."""
+    return "seconds" if torch.accelerator.is_available() else "cpu_seconds"
+
+
+def train(recipe: Path, output_dir: Path, **fields: Any) -> str:
+    """Runs train.py as a process of its own, and gives back its command but for the output folder."""
+    words = [
+        "train.py",
+        "--config",
+        str(recipe),
+        *(word for item in fields.items() for word in (f"--{item[0]}", str(item[1]))),
+    ]
+    script, *options = words
+    done = subprocess.run([sys.executable, str(ROOT / script), *options, "--output_dir", str(output_dir)])
+    if done.returncode:
+        raise UserError(f"{recipe} did not run: see the message above")
+    return " ".join(["python", *words])
+
+
+def step_seconds(folder: Path) -> float:
+    """Mean time of a step between the first report of a run, when all is compiled, and its last."""
+    lines = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
+    first, *_, last = [line for line in lines if clock() in line]
+    return (last[clock()] - first[clock()]) / (last["step"] - first["step"])
+
+
+def table(folder: Path) -> str:
+    """The results in a folder of recipes, best first, as Markdown; a recipe's first line of comment describes it."""
+    known = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    rows, limits = [], set()
+    for name, record in known.items():
+        scores = [100 * run["results"]["exact_accuracy"] for run in record["runs"]]
+        limits.add((record["time_limit_minutes"], "CPU" if record["clock"] == "cpu_seconds" else "GPU"))
+        columns = (
+            f"`{name}`",
+            (folder / f"{name}.yaml").read_text().splitlines()[0].removeprefix("#").strip(),
+            str(record["max_steps"]),
+            f"{mean(run['train_seconds'] for run in record['runs']):.0f}",
+            f"{mean(scores):.1f}",
+            ", ".join(f"{score:.1f}" for score in scores),
+            f"{mean(run['results']['mean_steps'] for run in record['runs']):.2f}",
+        )
+        rows.append((mean(scores), f"| {' | '.join(columns)} |"))
+    head = ("recipe", "what it changes", "steps", "seconds", "exact %", "by seed", "supervision steps")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(row for _, row in sorted(rows, reverse=True))]
+    allowed = " or ".join(f"{60 * minutes:g} {kind} seconds" for minutes, kind in sorted(limits))
+    return (
+        f"# Results\n\nTraining of {allowed} each; written by `python -m training.experiments`.\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)
