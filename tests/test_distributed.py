@@ -129,7 +129,8 @@ def two_nodes(processes: int) -> list[list[str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    meeting = ["--nnodes=2", "--master_addr=127.0.0.1", f"--master_port={port}", f"--nproc_per_node={processes // 2}"]
+    meeting = ["--nnodes=2", f"--nproc_per_node={processes // 2}"]
+    meeting += ["--rdzv_backend=static", f"--rdzv_endpoint=127.0.0.1:{port}"]
     return [["-m", "torch.distributed.run", *meeting, f"--node_rank={node}"] for node in (0, 1)]
 
 
@@ -140,7 +141,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Runs]:
     tasks, others = write_tasks(folder / "tasks", "ab"), write_tasks(folder / "others", "cad")
     sudoku, arc, sharded = SMALL | SUDOKU, SMALL | ARC | {"data_dir": tasks}, {"shard_puzzle_embeddings": True}
     new = arc | {"data_dir": others, "init_from": folder / "1" / "arc", "freeze_network": True, "max_steps": 6}
-    both = [("sudoku", sudoku), ("arc", arc), ("sudoku32", sudoku | {"max_steps": 4})]
+    noisy = sudoku | {"random_initial_states": True, "state_noise_std": 0.1, "num_chains": 2}
+    both = [("sudoku", sudoku), ("noisy", noisy), ("arc", arc), ("sudoku32", sudoku | {"max_steps": 4})]
     twice = [("arc_sharded", arc | sharded | {"max_steps": steps}) for steps in (12, 20)]
     begun, moved = ("../4/arc_moved", arc | sharded | {"max_steps": 12}), ("arc_moved", arc | sharded)
     arc32, large = ("arc32", arc | {"max_steps": 4}), ("arc_large", arc | LARGE)
@@ -167,7 +169,7 @@ def assert_same_scores(found: dict, expected: dict) -> None:
 
 
 @pytest.mark.parametrize("processes", [2, 4])
-@pytest.mark.parametrize("run", ["sudoku", "arc"])
+@pytest.mark.parametrize("run", ["sudoku", "noisy", "arc"])
 def test_any_number_of_processes_trains_as_one(runs: dict[int, Runs], run: str, processes: int) -> None:
     one, many = runs[1], runs[processes]
     ours, theirs = one.seen(run), many.seen(run)
