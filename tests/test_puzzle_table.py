@@ -17,7 +17,7 @@ from modeling_trm import TrmForPuzzleSolving
 from training import puzzle_table
 from training.arguments import TrainArguments
 from training.checkpoint import TrainState
-from training.optimizers import build_average, build_optimizers
+from training.optimizers import ExponentialAverage, build_optimizers
 from training.puzzle_table import PUZZLE_TABLE, build_model, load_table, num_parameters, own_rows, save_table
 from training.transfer import mean_of_trained, take_over_rows
 
@@ -76,7 +76,7 @@ def test_a_whole_checkpoint_goes_on_in_parts(num_puzzles: int, processes: int) -
     args = TrainArguments()
 
     def state(model: TrmForPuzzleSolving) -> TrainState:
-        return TrainState(model, build_average(model, 0.9), build_optimizers(model, args))
+        return TrainState(model, ExponentialAverage(model, 0.9), build_optimizers(model, args))
 
     whole = state(build_model(tiny_config(num_puzzles=num_puzzles), torch.device("cpu"), shard=False))
     fill(whole.model)
