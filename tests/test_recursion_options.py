@@ -31,9 +31,9 @@ KEY = torch.tensor([7, 8, 9])
 
 @pytest.mark.parametrize("truncated", [False, True])
 def test_law_of_state_normals(truncated: bool) -> None:
-    """Moments within five deviations; the numbers of two draws, two keys, and neighbours are unrelated."""
+    """Moments within five deviations; the numbers of two keys, and neighbours, are unrelated."""
     keys = torch.arange(50)
-    one, two = (state_normals(keys, draw, 4001, truncated=truncated).double() for draw in (0, 1))
+    one, two = (state_normals(keys + shift, 4001, truncated=truncated).double() for shift in (0, 1000))
     count, bound = one.numel(), 2 / TRUNCATED_DEVIATION
     assert abs(one.mean()) < 5 / math.sqrt(count)
     assert abs(one.var() - 1) < 5 * math.sqrt(2 / count)
@@ -47,8 +47,8 @@ def test_law_of_state_normals(truncated: bool) -> None:
 
 def test_state_normals_are_named_by_their_key() -> None:
     """Alone or in a batch, and however many are asked for."""
-    many = state_normals(KEY, 3, 11)
-    assert torch.equal(state_normals(KEY[1:2], 3, 4)[0], many[1, :4])
+    many = state_normals(KEY, 11)
+    assert torch.equal(state_normals(KEY[1:2], 4)[0], many[1, :4])
     assert not torch.equal(many[0], many[1])
 
 
@@ -135,17 +135,19 @@ def test_damping_keeps_a_share_of_the_old_state() -> None:
 
 
 def test_noise_is_added_to_every_update() -> None:
-    """The draws are numbered on from those of the initial states, each used once."""
-    batch, draws = tiny_batch(3), iter(range(2, 100))
+    """Other numbers each time."""
+    batch, seen = tiny_batch(3), []
     plain = tiny_model(position_embedding_type="none")
     noisy = tiny_model(position_embedding_type="none", state_noise_std=0.2).train()
 
     def update(state: Tensor, injection: Tensor) -> Tensor:
-        noise = state_normals(KEY, next(draws), state[0].numel()).view(state.shape)
-        return plain.model.network(state, injection, None) + 0.2 * noise
+        cycle, number = divmod(len(seen), 3)
+        key = random_bits(0, cycle, KEY, 3, purpose="state noise")[:, number]
+        seen.append(state_normals(key, state[0].numel()).view(state.shape).double())
+        return plain.model.network(state, injection, None) + 0.2 * seen[-1]
 
     torch.testing.assert_close(noisy(*batch, noise_key=KEY).logits, recursion_by_hand(plain, batch, update))
-    assert next(draws) == 2 + 6
+    assert len({noise.sum().item() for noise in seen}) == 6
 
 
 def test_noise_is_of_training_alone() -> None:
