@@ -14,7 +14,8 @@ from transformers.utils import logging
 from datasets_scripts.tasks import TASKS, load_puzzles
 from training.arc_evaluation import evaluate_arc, report_arc
 from training.arguments import EvalArguments, parse_arguments, require, run_command, user_errors
-from training.evaluation import check_fit, describe_run, evaluate, load_model, report, start_accelerator, write_results
+from training.devices import choose_kernels, start_accelerator
+from training.evaluation import check_fit, describe_run, evaluate, load_model, report, write_results
 from training.sweeps import parse_sweep, plot_sweep
 from training.transfer import check_same_puzzles
 
@@ -36,6 +37,8 @@ def main(command_line: list[str]) -> None:
         )
     check_fit(args.model, model, puzzles)
     accelerator = start_accelerator()
+    model = model.to(accelerator.device)
+    choose_kernels(model)
     run: Callable[..., dict] = evaluate
     show = report
     if puzzles.augmented_tasks:
@@ -56,7 +59,7 @@ def main(command_line: list[str]) -> None:
     for setting in [{swept: value} for value in values] or [{}]:
         with user_errors("", ValueError):
             scores = run(
-                model.to(accelerator.device),
+                model,
                 puzzles,
                 batch_size=args.batch_size,
                 accelerator=accelerator,

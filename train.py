@@ -23,6 +23,7 @@ from training.arguments import (
 )
 from training.evaluation import describe_run, report, write_results
 from training.loop import build_accelerator, evaluate_average, train
+from training.puzzle_table import num_parameters
 
 
 def main(command_line: list[str]) -> None:
@@ -60,7 +61,7 @@ def main(command_line: list[str]) -> None:
     accelerator.init_trackers("trm", config={**vars(args), **vars(model_args)})
     state = train(args, config, processor, splits["train"], splits["test"], accelerator)
     if state is not None:
-        parameters = state.model.num_parameters()
+        parameters = num_parameters(state.model)
         accelerator.print(
             f"trained {parameters:,} parameters in {state.seconds:.0f} s; evaluating the averaged weights"
         )

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from datasets_scripts.augmentation import random_sudoku_symmetry
+from modeling_trm.symmetries_trm import random_sudoku_symmetry
 
 BATCH_SIZE = 768
 REPEATS = 31

@@ -1,19 +1,21 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""Speed on a CPU, as JSON:  python -m benchmarks.cpu [--repeats 5] [--trained runs/sudoku_easy]
+"""Speed and memory on a CPU, as JSON:  python -m benchmarks.cpu [--repeats 5] [--trained runs/sudoku_easy]
 
 In one run, interleaved, medians: this project's training step and evaluation of the paper's Sudoku model beside a
 restatement of the official ones. The official arithmetic is this model's bit for bit (tests/test_fidelity_*.py); what
 the restatement adds is how the official code spends time: eager, states in the compute dtype, every weight cast from
 float32 at each of its uses, the question embedded and both heads evaluated at every supervision step, no row ever
-leaving the batch.
+leaving the batch. `_mib` is the peak of the memory in use during one call, beyond that before it (Linux).
 """
 
 import argparse
+import ctypes
 import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from unittest.mock import patch
 
 import torch
@@ -22,6 +24,7 @@ from torch import Tensor, nn
 
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmModel
+from training.devices import choose_kernels
 from training.evaluation import describe_run, load_model
 
 MIXERS = {"mlp": "none", "attention": "rope"}
@@ -49,9 +52,9 @@ def train_steps(config: TrmConfig, dtype: torch.dtype, batch: dict[str, Tensor])
     """A forward and backward pass, by who does it."""
     official, ours, compiled = (TrmForPuzzleSolving(config).train() for _ in range(3))
     compiled.model.network.compile(dynamic=False)
-    if dtype == torch.bfloat16:  # as training does
-        ours.set_attn_implementation("eager")
-        compiled.set_attn_implementation("eager")
+    with autocast(dtype):
+        choose_kernels(ours)
+        choose_kernels(compiled)
 
     def step(model: TrmForPuzzleSolving, context: Callable) -> None:
         with context(dtype):
@@ -76,6 +79,8 @@ def evaluations(config: TrmConfig, dtype: torch.dtype, input_ids: Tensor) -> dic
     official = TrmForPuzzleSolving(config).eval()
     ours, compiled = (TrmForPuzzleSolving(config).to(dtype).eval() for _ in range(2))
     compiled.model.network.compile(dynamic=False)
+    choose_kernels(ours)
+    choose_kernels(compiled)
 
     @torch.no_grad()
     def official_evaluation() -> None:
@@ -106,10 +111,27 @@ def interleaved(calls: dict[str, Callable[[], None]], repeats: int) -> dict[str,
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def with_ratios(seconds: dict[str, float]) -> dict[str, float]:
-    """Adds how much of the official time each takes."""
-    ratios = {f"{name}_share": value / seconds["official"] for name, value in seconds.items() if name != "official"}
-    return {name: round(value, 4) for name, value in (seconds | ratios).items()}
+def measure(calls: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+    """Seconds and memory of each call, and how much of the official time it takes."""
+    seconds = interleaved(calls, repeats)
+    shares = {f"{name}_share": value / seconds["official"] for name, value in seconds.items() if name != "official"}
+    memory = {f"{name}_mib": peak_memory(call) / 2**20 for name, call in calls.items()}
+    return {name: round(value, 4) for name, value in (seconds | shares | memory).items()}
+
+
+def peak_memory(call: Callable[[], None]) -> int:
+    """The most bytes resident during the call, beyond those before it."""
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
+    before = resident("VmRSS")
+    call()
+    return resident("VmHWM") - before
+
+
+def resident(field: str) -> int:
+    """A memory field of this process's status, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def halting(model_name: str, repeats: int) -> dict[str, float]:
@@ -117,6 +139,7 @@ def halting(model_name: str, repeats: int) -> dict[str, float]:
     model = load_model(model_name, torch.float32)
     puzzles = load_puzzles("sudoku", "easy-sample", "test", max_examples=400)
     steps = model.config.max_solve_steps
+    choose_kernels(model)
     calls = {
         "official": lambda: model.solve(puzzles.input_ids, halt_threshold=float("inf")),
         "halting": lambda: model.solve(puzzles.input_ids),
@@ -150,8 +173,8 @@ def main() -> None:
     for mixer in args.mixers:
         config = TrmConfig(token_mixer=mixer, position_embedding_type=MIXERS[mixer])
         for name in args.dtypes:
-            train = with_ratios(interleaved(train_steps(config, DTYPES[name], batch), args.repeats))
-            solve = with_ratios(interleaved(evaluations(config, DTYPES[name], puzzles.input_ids), args.repeats))
+            train = measure(train_steps(config, DTYPES[name], batch), args.repeats)
+            solve = measure(evaluations(config, DTYPES[name], puzzles.input_ids), args.repeats)
             results[f"{mixer} {name}"] = {"train_step": train, "evaluation": solve}
     if args.trained:
         results["halting"] = halting(args.trained, args.repeats)

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from datasets_scripts.arc_agi import END_TOKEN, NOT_LABELLED, NUM_COLOURS, PAD_TOKEN, Pair, to_grid
-from datasets_scripts.augmentation import random_bits, random_order
-from datasets_scripts.sampling import ExampleSampler
+from datasets_scripts.sampling import ExampleSampler, random_order
 from datasets_scripts.sudoku import token_grids
+from modeling_trm.randomness_trm import random_bits
 from modeling_trm.symmetries_trm import (
     CANVAS_SIZE,
     FIRST_COLOUR_TOKEN,

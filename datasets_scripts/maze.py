@@ -1,5 +1,5 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""Mazes as a `datasets` builder: find a shortest path from S to G. And the checker of its answers.
+"""Mazes as a `datasets` builder: find a shortest path from S to G.
 
 Rows hold un-augmented mazes as tokens, as the official builder writes them: 0 = pad, 1 = wall `#`, 2 = free cell,
 3 = start `S`, 4 = goal `G`, 5 = path `o`.
@@ -37,68 +37,15 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from datasets_scripts import puzzle_builder
-from datasets_scripts.augmentation import random_bits
 from datasets_scripts.puzzle_builder import PuzzleBuilder, PuzzleConfig, count_leading, puzzle_table
+from modeling_trm.randomness_trm import random_bits
+from modeling_trm.rules_trm import FREE, GOAL, PATH, START, WALL, distances, is_solved_maze
 
 HUB_PAGE = "https://huggingface.co/datasets/sapientinc/maze-30x30-hard-1k"
 BUNDLED_FOLDER = Path(__file__).parent / "data" / "maze"
 CHARACTERS = "# SGo"
-WALL, FREE, START, GOAL, PATH = range(1, 6)
 BLOCK = 15_000  # cells searched together: so few that torch starts no threads, which would mostly wait for each other
 COLUMNS = ("source", "question", "answer", "rating")
-
-
-def distances(is_open: Tensor, is_start: Tensor) -> Tensor:
-    """Steps from the start to every cell, by breadth-first search over all mazes at once.
-
-    Args:
-        is_open: bool [batch, height, width], the cells that may be entered.
-        is_start: bool [batch, height, width], the cells at distance 0.
-
-    Returns:
-        int16 [batch, height, width]; -1 where no path leads.
-    """
-    steps = torch.full(is_open.shape, -1, dtype=torch.int16, device=is_open.device)
-    rows = torch.arange(len(steps), device=is_open.device)  # the mazes still being searched
-    frontier, unseen, reached = is_start.clone(), is_open & ~is_start, 0
-    distance = steps.masked_fill(frontier, 0)
-    while len(rows):
-        alive = frontier.flatten(1).any(1)
-        if 2 * int(alive.sum()) <= len(rows):  # most searches end long before the last
-            steps.index_copy_(0, rows, distance)  # this and index_select, unlike `[]`, start no threads for a few rows
-            kept = alive.nonzero().flatten()
-            rows, frontier, unseen, distance = (x.index_select(0, kept) for x in (rows, frontier, unseen, distance))
-        reached += 1
-        neighbours = torch.zeros_like(frontier)
-        neighbours[:, 1:] |= frontier[:, :-1]
-        neighbours[:, :-1] |= frontier[:, 1:]
-        neighbours[:, :, 1:] |= frontier[:, :, :-1]
-        neighbours[:, :, :-1] |= frontier[:, :, 1:]
-        frontier = neighbours & unseen
-        unseen &= ~frontier
-        distance.masked_fill_(frontier, reached)
-    return steps
-
-
-def is_solved(input_ids: Tensor, answers: Tensor) -> Tensor:
-    """Whether each answer marks a shortest path from S to G and leaves everything else as it was.
-
-    Args:
-        input_ids, answers: integer tokens [batch, cells] of square mazes.
-
-    Returns:
-        bool [batch].
-    """
-    size = isqrt(answers.shape[1])
-    question, answer = input_ids.unflatten(1, (size, size)), answers.unflatten(1, (size, size))
-    is_start, is_goal, is_path = question == START, question == GOAL, answer == PATH
-    kept = ((answer == question) & (question != PATH)) | ((question == FREE) & is_path)
-    is_maze = (is_start.sum((1, 2)) == 1) & (is_goal.sum((1, 2)) == 1)
-    along_path = (distances(is_path | is_goal, is_start) * is_goal).sum((1, 2))
-    shortest = (distances((question == FREE) | is_goal, is_start) * is_goal).sum((1, 2))
-    # marks that join S and G, and no more of them than the shortest path needs, are a shortest path
-    joined = (along_path > 0) & (is_path.sum((1, 2)) + 1 == shortest)
-    return is_maze & kept.flatten(1).all(1) & joined
 
 
 # Reading and checking CSV files
@@ -122,7 +69,7 @@ def read_csv(path: str | Path, size: int = 30) -> pa.Table:
         num_legal = count_leading(well_formed.to_numpy(zero_copy_only=False))
         input_ids, labels = (maze_tokens(batch[name][:num_legal].to_pylist(), size) for name in ("question", "answer"))
         blocks = (torch.from_numpy(mazes).split(BLOCK // size**2) for mazes in (input_ids, labels))
-        num_legal = count_leading(torch.cat([is_solved(*block) for block in zip(*blocks, strict=True)]).numpy())
+        num_legal = count_leading(torch.cat([is_solved_maze(*block) for block in zip(*blocks, strict=True)]).numpy())
         if num_legal < len(batch):
             question, answer, rating = (batch[name][num_legal].as_py() for name in ("question", "answer", "rating"))
             fault = _fault(question, answer, rating, size)

@@ -15,9 +15,8 @@ import torch
 from datasets.exceptions import DatasetGenerationError
 from pyarrow import csv
 
-from datasets_scripts import augmentation
-from datasets_scripts.augmentation import random_bits
-from modeling_trm import randomness_trm
+from modeling_trm import randomness_trm, rules_trm, symmetries_trm
+from modeling_trm.randomness_trm import random_bits
 
 
 @dataclass
@@ -105,7 +104,8 @@ class PuzzleBuilder(datasets.ArrowBasedBuilder):
     def _fingerprint(cls, data_dir: str | None) -> str:
         """Changes with the code and the files that make the data, so that `datasets` reuses no stale cache."""
         digest = hashlib.blake2b(digest_size=8)
-        code = (sys.modules[cls.__module__].__file__, __file__, augmentation.__file__, randomness_trm.__file__)
+        ours = (sys.modules[cls.__module__], sys.modules[__name__], randomness_trm, rules_trm, symmetries_trm)
+        code = (module.__file__ for module in ours)
         bundled = sorted(cls.BUNDLED_FOLDER.glob("*.gz")) if cls.BUNDLED_FOLDER else []
         for path in (*map(Path, code), *bundled):
             digest.update(path.read_bytes())

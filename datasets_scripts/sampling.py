@@ -4,13 +4,31 @@
 There is no state to save: to resume after `n` steps, ask for batch `n`.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from datasets_scripts.augmentation import random_bits
+from modeling_trm.randomness_trm import random_bits
+
+
+def random_order(seed: int, size: int, positions: Tensor, *, purpose: str) -> Tensor:
+    """What stands at `positions` (int64 [n]) of a random order of 0 .. size - 1, without making the whole order.
+
+    Four double rounds of a Feistel network over a pair of digits, whose bases are as equal as the divisors of `size`
+    allow: a bijection, so no two positions hold the same. A large prime `size` would only be rotated.
+    """
+    high_base = next(base for base in range(math.isqrt(size), 0, -1) if size % base == 0)
+    low_base = size // high_base
+    high, low = positions // low_base, positions % low_base
+    for double_round in range(4):
+        high = (high + random_bits(seed, 2 * double_round, low, 1, purpose=purpose).squeeze(1) % high_base) % high_base
+        low = (
+            low + random_bits(seed, 2 * double_round + 1, high, 1, purpose=purpose).squeeze(1) % low_base
+        ) % low_base
+    return high * low_base + low
 
 
 @lru_cache(maxsize=2)

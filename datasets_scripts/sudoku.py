@@ -1,5 +1,5 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""Sudoku as a `datasets` builder, and the checker of its answers.
+"""Sudoku as a `datasets` builder.
 
 Rows hold un-augmented puzzles as tokens: 0 = pad, 1 = blank, digit `d` = `d + 1`, as the official builder writes them.
 
@@ -23,38 +23,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from torch import Tensor
 
-from datasets_scripts import augmentation, puzzle_builder
-from datasets_scripts.augmentation import random_bits
+from datasets_scripts import puzzle_builder
 from datasets_scripts.puzzle_builder import PuzzleBuilder, PuzzleConfig, count_leading, puzzle_table, token_grids
-from modeling_trm.symmetries_trm import BLANK_TOKEN, FIRST_DIGIT_TOKEN
+from modeling_trm.randomness_trm import random_bits
+from modeling_trm.rules_trm import BOX_SHAPES, is_solved_sudoku
+from modeling_trm.symmetries_trm import BLANK_TOKEN, FIRST_DIGIT_TOKEN, line_permutations
 
 BUNDLED_FOLDER = Path(__file__).parent / "data" / "sudoku"
 HUB_PAGE, TDOKU_PAGE = "https://huggingface.co/datasets/sapientinc/sudoku-extreme", "https://github.com/t-dillon/tdoku"
-BOX_SHAPES = {81: (3, 3), 36: (2, 3)}  # cells: rows and columns of a box
 COLUMNS = ("source", "question", "answer", "rating")
 NOT_RATED = 0
-
-
-def is_solved(input_ids: Tensor, answers: Tensor) -> Tensor:
-    """Whether each answer is a valid filled grid that keeps the clues; any valid solution counts.
-
-    Args:
-        input_ids, answers: integer tokens [batch, cells] with 81 or 36 cells.
-
-    Returns:
-        bool [batch].
-    """
-    box_height, box_width = BOX_SHAPES[answers.shape[1]]
-    n = box_height * box_width
-    # n powers of two add up to n consecutive ones only if they are all different: a unit that holds every digit
-    bits = (1 << answers.clamp(0, n + FIRST_DIGIT_TOKEN).int()).reshape(-1, n, n)
-    boxes = bits.reshape(-1, n // box_height, box_height, n // box_width, box_width)
-    units = torch.cat([bits.sum(2), bits.sum(1), boxes.sum((2, 4)).flatten(1)], dim=1)  # [batch, 3 * n]
-    all_digits = sum(1 << (digit + BLANK_TOKEN) for digit in range(1, n + 1))
-    keeps_clues = (input_ids == answers) | (input_ids <= BLANK_TOKEN)
-    return (units == all_digits).all(1) & keeps_clues.all(1)
 
 
 # Reading and checking CSV files
@@ -81,7 +60,7 @@ def _checked_table(batch: pa.RecordBatch, path: str | Path, first_row: int) -> p
         well_formed = pc.and_(well_formed, pc.match_substring_regex(batch[name], r"^[.0-9]{81}$"))
     num_legal = count_leading(well_formed.to_numpy(zero_copy_only=False))
     input_ids, labels = (_tokens(batch[name][:num_legal].to_pylist()) for name in ("question", "answer"))
-    num_legal = count_leading(is_solved(torch.from_numpy(input_ids), torch.from_numpy(labels)).numpy())
+    num_legal = count_leading(is_solved_sudoku(torch.from_numpy(input_ids), torch.from_numpy(labels)).numpy())
     if num_legal < len(batch):
         fault = _fault(*(batch[name][num_legal].as_py() for name in ("question", "answer", "rating")))
         raise ValueError(f"{path} row {first_row + num_legal}: {fault}")
@@ -221,8 +200,8 @@ def _mini_puzzle(rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
 def _mini_views() -> np.ndarray:
     """The 3,456 ways to see a 6x6 grid: which cell goes where, int64 [3456, 36]."""
     box_height, box_width = BOX_SHAPES[MINI_CELLS]
-    rows = augmentation.line_permutations(box_width, box_height, torch.device("cpu")).numpy()
-    columns = augmentation.line_permutations(box_height, box_width, torch.device("cpu")).numpy()
+    rows = line_permutations(box_width, box_height, torch.device("cpu")).numpy()
+    columns = line_permutations(box_height, box_width, torch.device("cpu")).numpy()
     return (rows[:, None, :, None] * MINI_SIZE + columns[None, :, None, :]).reshape(-1, MINI_CELLS)
 
 

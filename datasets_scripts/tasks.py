@@ -14,8 +14,14 @@ from torch import Tensor
 
 from datasets_scripts import arc_agi, grid, maze, sudoku
 from datasets_scripts.arc_augmentation import AugmentedTasks, tasks_of
-from datasets_scripts.augmentation import random_dihedral_symmetry, random_sudoku_symmetry
-from modeling_trm.symmetries_trm import Symmetry
+from datasets_scripts.puzzle_builder import token_grids
+from modeling_trm.rules_trm import BOX_SHAPES, is_solved_maze, is_solved_sudoku
+from modeling_trm.symmetries_trm import (
+    FIRST_DIGIT_TOKEN,
+    Symmetry,
+    random_dihedral_symmetry,
+    random_sudoku_symmetry,
+)
 
 PAD_TOKEN, IGNORED_LABEL = 0, -100
 
@@ -69,10 +75,6 @@ class Task:
         builder = self.builder(config_name=nearest(config_name, names, f"config of {self.name}"), **options)
         return builder, self.read_format(builder) if self.read_format else self.formats[config_name]
 
-    def random_symmetry(self, config_name: str) -> Callable[..., Symmetry] | None:
-        """(seed, epoch, index) -> `Symmetry` for the puzzles of a config; None if it is not augmented."""
-        return self.formats[nearest(config_name, self.formats, f"config of {self.name}")].random_symmetry
-
 
 @dataclass(frozen=True)
 class Puzzles:
@@ -119,7 +121,7 @@ class Puzzles:
 
 
 def _sudoku_format(num_cells: int) -> PuzzleFormat:
-    box_height, box_width = sudoku.BOX_SHAPES[num_cells]
+    box_height, box_width = BOX_SHAPES[num_cells]
     n = box_height * box_width
     return PuzzleFormat(
         processor={
@@ -129,8 +131,9 @@ def _sudoku_format(num_cells: int) -> PuzzleFormat:
             "box_height": box_height,
             "box_width": box_width,
             "aliases": {"0": "."},
+            "rule": "sudoku",
         },
-        answer_tokens=list(range(sudoku.FIRST_DIGIT_TOKEN, sudoku.FIRST_DIGIT_TOKEN + n)),
+        answer_tokens=list(range(FIRST_DIGIT_TOKEN, FIRST_DIGIT_TOKEN + n)),
         random_symmetry=partial(random_sudoku_symmetry, box_shape=(box_height, box_width)),
     )
 
@@ -140,6 +143,7 @@ _ARC_FORMAT = PuzzleFormat(
         "vocabulary": ["<pad>", "|", *(str(colour) for colour in range(arc_agi.NUM_COLOURS))],
         "height": arc_agi.CANVAS_SIZE,
         "width": arc_agi.CANVAS_SIZE,
+        "end_marker": "|",
     },
     answer_tokens=list(range(arc_agi.END_TOKEN, arc_agi.FIRST_COLOUR_TOKEN + arc_agi.NUM_COLOURS)),
 )
@@ -148,11 +152,11 @@ _ARC_FORMAT = PuzzleFormat(
 def _maze_format(size: int) -> PuzzleFormat:
     vocabulary = ["<pad>", *maze.CHARACTERS]
     return PuzzleFormat(
-        processor={"vocabulary": vocabulary, "height": size, "width": size},
+        processor={"vocabulary": vocabulary, "height": size, "width": size, "rule": "maze"},
         answer_tokens=list(range(1, len(vocabulary))),
         random_symmetry=partial(random_dihedral_symmetry, size=size, vocab_size=len(vocabulary)),
         augment=False,  # see the docstring of maze.py
-        metrics={"optimal_accuracy": maze.is_solved},
+        metrics={"optimal_accuracy": is_solved_maze},
     )
 
 
@@ -175,7 +179,7 @@ TASKS: dict[str, Task] = {
         builder=sudoku.Sudoku,
         default_config="hard-sample",
         data_dir_config="extreme",
-        checker=sudoku.is_solved,
+        checker=is_solved_sudoku,
         formats={config.name: _sudoku_format(config.num_cells) for config in sudoku.Sudoku.BUILDER_CONFIGS},
     ),
     "arc-agi": Task(
@@ -191,7 +195,7 @@ TASKS: dict[str, Task] = {
         builder=maze.Maze,
         default_config="hard-sample",
         data_dir_config="hard",
-        checker=maze.is_solved,
+        checker=is_solved_maze,
         formats={config.name: _maze_format(config.size) for config in maze.Maze.BUILDER_CONFIGS},
     ),
     "grid": Task(
@@ -255,7 +259,7 @@ def load_puzzles(
     )
     builder.download_and_prepare()
     table = builder.as_dataset(nearest(split, builder.info.splits, "split")).data
-    input_ids, labels = (torch.from_numpy(sudoku.token_grids(table.column(name))) for name in ("input_ids", "labels"))
+    input_ids, labels = (torch.from_numpy(token_grids(table.column(name))) for name in ("input_ids", "labels"))
     labels.masked_fill_(labels == PAD_TOKEN, IGNORED_LABEL)
     puzzle_ids = augmented_tasks = None
     if "puzzle_ids" in table.column_names:

@@ -49,6 +49,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--max_steps", type=int, help="the most steps; the model's own when not given")
     parser.add_argument("--num_rollouts", type=int, default=1, help="the most attempts, while the model is in doubt")
     parser.add_argument("--noise_std", type=float, default=0.0, help="deviation of the noise that attempts differ by")
+    parser.add_argument("--augmentations", type=int, default=1, help="symmetric views that attempts are made on")
+    parser.add_argument("--verify", action="store_true", help="let the rule of the puzzle decide what is solved")
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise")
     for name in PICTURES:
         parser.add_argument(f"--{name}", type=Path, metavar=f"OUT.{name}", help=f"draw the steps into a {name} file")
@@ -64,9 +66,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, SafetensorError, StrictDataclassError) as error:
         return fail(f"cannot load the model {args.model}: {error}")
     solve = PuzzleSolvingPipeline(model=model, processor=processor)
-    options = {name: getattr(args, name) for name in ("max_steps", "num_rollouts", "noise_std", "seed")}
+    names = ("max_steps", "num_rollouts", "noise_std", "augmentations", "verify", "seed")
+    options = {name: getattr(args, name) for name in names}
     try:
         result = solve(read_puzzle(args.puzzle), return_steps=True, **options)
+        if isinstance(result, list):
+            return fail(f"these are {len(result)} puzzles: give one, or use the pipeline in Python for many")
         pictures = {path: processor.render(result, name) for name in PICTURES if (path := getattr(args, name))}
         for path, picture in pictures.items():
             write(path, picture)
@@ -76,6 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     print(processor.render(result, "ansi" if color else "text"), end="\n\n")
     print("The model stopped by itself." if result["solved"] else "The steps ran out: not solved with confidence.")
+    if "verified" in result:
+        print("The answer keeps the rules." if result["verified"] else "The answer breaks the rules: not solved.")
     for path in pictures:
         print(f"wrote {path}")
     return 0

@@ -1,8 +1,11 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Processor of TRM: a puzzle as a person writes it <-> the tokens the model reads."""
 
-from collections.abc import Sequence
-from typing import Any
+import json
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +13,8 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
 from .rendering_trm import RenderingMixin
+from .rules_trm import RULES
+from .symmetries_trm import Symmetry, random_dihedral_symmetry, random_sudoku_symmetry
 
 PAD = "<pad>"
 
@@ -27,6 +32,10 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
             Size of the boxes drawn inside a Sudoku grid.
         aliases (`dict[str, str]`, *optional*):
             Other spellings of a symbol, such as `{"0": "."}` for a blank cell.
+        rule (`"sudoku"` or `"maze"`, *optional*):
+            The rule that tells a right answer, if the puzzles have one: see `verifier` and `random_symmetry`.
+        end_marker (`str`, *optional*):
+            Symbol of the line below and the line right of a grid that is smaller than the canvas, as in ARC.
     """
 
     def __init__(
@@ -37,6 +46,8 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
         box_height: int | None = None,
         box_width: int | None = None,
         aliases: dict[str, str] | None = None,
+        rule: Literal["sudoku", "maze"] | None = None,
+        end_marker: str | None = None,
     ):
         super().__init__()
         self.vocabulary = vocabulary
@@ -45,17 +56,33 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
         self.box_height = box_height
         self.box_width = box_width
         self.aliases = aliases or {}
+        self.rule = rule
+        self.end_marker = end_marker
 
     @classmethod
     def for_sudoku(cls, box_height: int = 3, box_width: int = 3) -> "TrmProcessor":
         """The official tokens: 0 padding, 1 blank, 2 ... n + 1 the digits 1 ... n."""
         size = box_height * box_width
         digits = [str(digit) for digit in range(1, size + 1)]
-        return cls([PAD, ".", *digits], size, size, box_height, box_width, aliases={"0": "."})
+        return cls([PAD, ".", *digits], size, size, box_height, box_width, {"0": "."}, "sudoku")
 
     @property
     def model_input_names(self) -> list[str]:
         return ["input_ids"]
+
+    @property
+    def verifier(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """`verify` of `solve`: (input_ids, answers) [batch, seq] -> bool [batch], or `None` without a rule."""
+        return RULES.get(self.rule)
+
+    @property
+    def random_symmetry(self) -> Callable[..., Symmetry] | None:
+        """`random_symmetry` of `solve`: (seed, epoch, index) -> `Symmetry`, or `None` without a rule."""
+        if self.rule == "sudoku":
+            return partial(random_sudoku_symmetry, box_shape=(self.box_height, self.box_width))
+        if self.rule == "maze":
+            return partial(random_dihedral_symmetry, size=self.width, vocab_size=len(self.vocabulary))
+        return None
 
     def __call__(self, puzzles: Any, return_tensors: str = "pt") -> BatchFeature:
         """Reads one puzzle or a list of them.
@@ -63,7 +90,8 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
         Args:
             puzzles: a string of `height * width` symbols (white space and line breaks between them do not count), a
                 nested list or array [height, width] or [height * width] of symbols or of the numbers they show, or a
-                list of any of these.
+                list of any of these. A nested list may be smaller than the grid: it lies in the upper left corner. An
+                ARC task as a dictionary, or any of these as JSON text, is read as well: its `test` inputs.
             return_tensors: only `"pt"`.
 
         Returns:
@@ -89,12 +117,27 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
         return [self.decode(row) for row in tokens]
 
     def to_grid(self, tokens: Tensor | Sequence[int]) -> list[list[str]]:
-        """The symbols of one answer [height * width] as `height` lists of `width` symbols."""
+        """The symbols of one answer [height * width], row by row: `height` lists of `width`.
+
+        With an `end_marker` only the largest rectangle in the upper left corner that holds neither ends nor padding
+        (the official rule), which may be empty.
+        """
         symbols = [self._symbol(int(token)) for token in tokens]
-        return [symbols[start : start + self.width] for start in range(0, len(symbols), self.width)]
+        rows = [symbols[start : start + self.width] for start in range(0, len(symbols), self.width)]
+        if self.end_marker is None:
+            return rows
+        best, width = (0, 0), self.width
+        for height, row in enumerate(rows, 1):
+            width = next((cell for cell in range(width) if row[cell] in (self.end_marker, " ")), width)
+            best = max(best, (height, width), key=math.prod)
+        return [row[: best[1]] for row in rows[: best[0]]]
 
     def split(self, puzzles: Any) -> list[Any]:
         """The single puzzles in what the user gave: one puzzle, or a list of them."""
+        if isinstance(puzzles, str) and puzzles.lstrip()[:1] in ("{", "["):
+            puzzles = read_json(puzzles)
+        if isinstance(puzzles, dict):
+            return test_inputs(puzzles)
         puzzles = as_lists(puzzles)
         if isinstance(puzzles, str) or depth(puzzles) == 0:
             return [puzzles]
@@ -106,25 +149,44 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
         return puzzles if is_batch else [puzzles]
 
     def _encode(self, puzzle: Any, name: str) -> list[int]:
+        rows = self._rows(puzzle, name)
+        token_of = {symbol: token for token, symbol in enumerate(self.vocabulary) if symbol != PAD}
+        token_of |= {alias: token_of[symbol] for alias, symbol in self.aliases.items()}
+        for number, row in enumerate(rows, 1):
+            for column, symbol in enumerate(row, 1):
+                if symbol not in token_of:
+                    raise ValueError(
+                        f"{name} has {symbol!r} in row {number}, column {column}; "
+                        f"the known symbols are {' '.join(token_of)}"
+                    )
+        if self.end_marker is not None:
+            width = len(rows[0])
+            rows = [[*row, self.end_marker] for row in rows] + [[self.end_marker] * width]
+        pad = self.vocabulary.index(PAD)
+        canvas = torch.full((self.height + 1, self.width + 1), pad)  # room for the ends of the largest grid
+        for number, row in enumerate(rows):
+            canvas[number, : len(row)] = torch.tensor([token_of[symbol] for symbol in row])
+        return canvas[: self.height, : self.width].flatten().tolist()
+
+    def _rows(self, puzzle: Any, name: str) -> list[list[str]]:
+        """The symbols of a puzzle, row by row; a `ValueError` if they are no grid of this model's."""
+        if not isinstance(puzzle, str) and depth(puzzle) == 2:
+            rows = [[str(symbol) for symbol in row] for row in puzzle]
+            if any(len(row) != len(rows[0]) for row in rows):
+                raise ValueError(f"{name} has rows of {sorted({len(row) for row in rows})} cells: give all as many")
+            smaller = self.rule is None and 0 < len(rows) <= self.height and 0 < len(rows[0]) <= self.width
+            if smaller or (len(rows), len(rows[0])) == (self.height, self.width):
+                return rows
         if isinstance(puzzle, str):  # blanks are layout, unless a blank is a symbol
             symbols = list("".join(puzzle.splitlines() if " " in self.vocabulary else puzzle.split()))
         else:
             symbols = [str(symbol) for symbol in flatten(puzzle)]
-        expected = self.height * self.width
-        if len(symbols) != expected:
+        if len(symbols) != self.height * self.width:
             raise ValueError(
                 f"{name} has {len(symbols)} cells, but this model solves {self.height}x{self.width} grids "
-                f"({expected} cells)"
+                f"({self.height * self.width} cells)"
             )
-        token_of = {symbol: token for token, symbol in enumerate(self.vocabulary) if symbol != PAD}
-        token_of |= {alias: token_of[symbol] for alias, symbol in self.aliases.items()}
-        for cell, symbol in enumerate(symbols):
-            if symbol not in token_of:
-                raise ValueError(
-                    f"{name} has {symbol!r} in row {cell // self.width + 1}, column {cell % self.width + 1}; "
-                    f"the known symbols are {' '.join(token_of)}"
-                )
-        return [token_of[symbol] for symbol in symbols]
+        return [symbols[start : start + self.width] for start in range(0, len(symbols), self.width)]
 
     def _symbol(self, token: int) -> str:
         symbol = self.vocabulary[token]
@@ -136,6 +198,22 @@ def as_lists(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     return [as_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def read_json(text: str) -> Any:
+    """JSON that is meant to be a puzzle, or several; a `ValueError` in one line if it is broken."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the puzzle begins like JSON, but is not: {error}") from None
+
+
+def test_inputs(task: dict[str, Any]) -> list[Any]:
+    """The grids to solve in an ARC task, `{"train": ..., "test": [{"input": grid}, ...]}`."""
+    try:
+        return [pair["input"] for pair in task["test"]]
+    except (KeyError, TypeError):
+        raise ValueError('a puzzle in JSON must be a grid, or an ARC task {"test": [{"input": grid}, ...]}') from None
 
 
 def depth(value: Any) -> int:

@@ -17,7 +17,6 @@ Box = tuple[int, int] | None  # rows and columns of the boxes of a Sudoku
 
 BLANK = "."
 OUTSIDE = " "  # what `TrmProcessor.to_grid` writes for padding
-END = "|"  # the edge of a grid on the ARC canvas
 ARC_COLORS = ["000000", "1e93ff", "f93c31", "4fcc30", "ffdc00", "999999", "e53aa3", "ff851b", "87d8f1", "921231"]
 TILES = {str(digit): color for digit, color in enumerate(ARC_COLORS)} | {
     "#": "39424e",
@@ -26,7 +25,6 @@ TILES = {str(digit): color for digit, color in enumerate(ARC_COLORS)} | {
     "S": "2fa866",
     "G": "d64550",
     "o": "f0a92e",
-    "|": "e8ebef",
 }
 PAPER, INK, FAINT, HIGHLIGHT = "ffffff", "20252c", "c6ccd4", "fff0b8"
 INKS = {"given": INK, "settled": "2563c9", "changed": "2563c9", "wrong": "d02c35", "right": "1f8a4c"}
@@ -92,7 +90,7 @@ def make_frames(result: dict[str, Any], box: Box, label: Grid | None = None) -> 
         cells = "1 cell" if changed == 1 else f"{changed} cells"
         frames.append(Frame(f"After step {number}: {cells} changed, {step['confidence']:.1%} sure", rows))
         previous = step["grid"]
-    return crop(frames) if any(END in row for row in step["grid"]) else frames
+    return frames
 
 
 def mark(grid: Grid, question: Grid, previous: Grid, box: Box, label: Grid | None) -> list[list[Cell]]:
@@ -114,9 +112,9 @@ def mark(grid: Grid, question: Grid, previous: Grid, box: Box, label: Grid | Non
     return [[cell(row, column) for column in range(len(grid[row]))] for row in range(len(grid))]
 
 
-def at(grid: Grid, row: int, column: int) -> str | None:
-    """The symbol of a cell; `None` outside the grid."""
-    return grid[row][column] if row < len(grid) and column < len(grid[row]) else None
+def at(grid: Grid, row: int, column: int) -> str:
+    """The symbol of a cell, also outside the grid."""
+    return grid[row][column] if row < len(grid) and column < len(grid[row]) else OUTSIDE
 
 
 def clashes(grid: Grid, box: tuple[int, int]) -> set[tuple[int, int]]:
@@ -128,21 +126,6 @@ def clashes(grid: Grid, box: tuple[int, int]) -> set[tuple[int, int]]:
                 for unit in (("row", row), ("column", column), ("box", row // box[0], column // box[1])):
                     seen.setdefault((*unit, symbol), []).append((row, column))
     return {cell for cells in seen.values() if len(cells) > 1 for cell in cells}
-
-
-def crop(frames: list[Frame]) -> list[Frame]:
-    """The frames of an ARC canvas without the empty margin that they share."""
-    filled = [
-        (row, column)
-        for frame in frames
-        for row, cells in enumerate(frame.rows)
-        for column, cell in enumerate(cells)
-        if cell.symbol not in (OUTSIDE, END)
-    ]
-    if not filled:
-        return frames
-    (top, bottom), (left, right) = ((min(places), max(places) + 1) for places in zip(*filled, strict=True))
-    return [Frame(frame.caption, [cells[left:right] for cells in frame.rows[top:bottom]]) for frame in frames]
 
 
 def background(cell: Cell, box: Box) -> str | None:
@@ -200,8 +183,8 @@ def lay_out(frame: Frame, box: Box, styled: Callable[[Cell], str]) -> str:
 def draw_frame(frame: Frame, box: Box) -> Any:
     """One frame as a pillow image."""
     Image, ImageDraw, ImageFont = pillow()
-    rows, columns = len(frame.rows), max(map(len, frame.rows))
-    size = 36 if box else max(6, min(32, 480 // max(rows, columns)))  # pixels per cell
+    rows, columns = len(frame.rows), max(map(len, frame.rows), default=0)
+    size = 36 if box else max(6, min(32, 480 // max(rows, columns, 1)))  # pixels per cell
     margin, head = 16, 40
     width, height = max(columns * size, 300) + 2 * margin, rows * size + head + margin
     image = Image.new("RGB", (width, height), f"#{PAPER}")
@@ -327,7 +310,7 @@ def draw_html(frames: list[Frame], box: Box) -> str:
         ]
 
     data = [(frame.caption, grid(frame)) for frame in frames]
-    longest = max(max(len(frame.rows), *map(len, frame.rows)) for frame in frames)
+    longest = max(max(1, len(frame.rows), *map(len, frame.rows)) for frame in frames)
     size = 36 if box else max(8, min(36, 600 // longest))
     return PAGE.format(
         frames=json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"),

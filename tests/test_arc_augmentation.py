@@ -20,7 +20,7 @@ from datasets_scripts.arc_augmentation import (
     transform,
     without_ends,
 )
-from datasets_scripts.augmentation import random_order
+from datasets_scripts.sampling import random_order
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm.symmetries_trm import INVERSE_DIHEDRAL, arc_symmetry
 

@@ -8,13 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets_scripts.augmentation import (
-    digit_permutations,
-    line_permutations,
-    random_sudoku_symmetry,
-)
-from datasets_scripts.sudoku import is_solved
 from modeling_trm.randomness_trm import _mix, random_bits, random_integers
+from modeling_trm.rules_trm import is_solved_sudoku
+from modeling_trm.symmetries_trm import digit_permutations, line_permutations, random_sudoku_symmetry
 
 CPU = torch.device("cpu")
 NUM_DRAWS = 40_000
@@ -98,7 +94,7 @@ def test_an_augmented_puzzle_is_a_puzzle_and_its_answer_solves_it(config, sudoku
     for epoch in range(3):
         symmetry = random_sudoku_symmetry(7, epoch, torch.arange(len(puzzles)), CONFIGS[config])
         question, answer = symmetry(puzzles.input_ids), symmetry(puzzles.labels)
-        assert is_solved(question, answer).all()
+        assert is_solved_sudoku(question, answer).all()
         assert torch.equal(question == 1, (puzzles.input_ids == 1).gather(1, symmetry.cell_index))
         assert not (question == puzzles.input_ids).all(1).any()
 

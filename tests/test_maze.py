@@ -19,25 +19,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from datasets_scripts import maze
-from datasets_scripts.augmentation import random_dihedral_symmetry
-from datasets_scripts.maze import (
-    FREE,
-    GOAL,
-    PATH,
-    START,
-    WALL,
-    distances,
-    generate,
-    is_solved,
-    longer_than,
-    maze_tokens,
-    read_csv,
-    solve,
-)
+from datasets_scripts.maze import generate, longer_than, maze_tokens, read_csv, solve
 from datasets_scripts.tasks import TASKS, load_puzzles
 from modeling_trm import TrmConfig
+from modeling_trm.rules_trm import FREE, GOAL, PATH, START, WALL, distances, is_solved_maze
 from modeling_trm.solving_trm import TrmSolution
-from modeling_trm.symmetries_trm import dihedral_symmetry
+from modeling_trm.symmetries_trm import dihedral_symmetry, random_dihedral_symmetry
 from training.evaluation import evaluate, report
 
 ROOT = Path(__file__).parent.parent
@@ -148,7 +135,7 @@ def test_checker_agrees_with_a_plain_one(mini, data, row):
             answer = torch.from_numpy(solve(blocked.numpy()))
             answer[path[cell % len(path)]] = FREE
     expected = plain_is_solved(question.view(9, 9).tolist(), answer.view(9, 9).tolist())
-    assert is_solved(question[None], answer[None].long()).tolist() == [expected]
+    assert is_solved_maze(question[None], answer[None].long()).tolist() == [expected]
     if damage in ("none", "another path"):
         assert expected
 
@@ -157,13 +144,13 @@ def test_checker_judges_each_row_by_itself(mini):
     input_ids, labels = mini
     wrong = labels.clone()
     wrong[::2] = input_ids[::2]
-    assert is_solved(input_ids, wrong).tolist() == [False, True] * 30
-    assert is_solved(input_ids[:0], labels[:0]).shape == (0,)
+    assert is_solved_maze(input_ids, wrong).tolist() == [False, True] * 30
+    assert is_solved_maze(input_ids[:0], labels[:0]).shape == (0,)
 
 
 @pytest.mark.parametrize("token", range(-3, 10))
 def test_checker_refuses_constant_answers(mini, token):
-    assert not is_solved(mini[0], torch.full_like(mini[1], token)).any()
+    assert not is_solved_maze(mini[0], torch.full_like(mini[1], token)).any()
 
 
 # Symmetries
@@ -186,7 +173,7 @@ def test_symmetries_keep_paths_shortest_and_are_drawn_uniformly(mini):
     described = TASKS["maze"].formats["mini-9x9"]
     assert not described.augment
     symmetry = described.random_symmetry(0, 0, torch.arange(60))
-    assert is_solved(symmetry(input_ids), symmetry(labels)).all()
+    assert is_solved_maze(symmetry(input_ids), symmetry(labels)).all()
     many = random_dihedral_symmetry(3, 0, torch.arange(8000), 3, 6)
     views, counts = many.cell_index.unique(dim=0, return_counts=True)
     assert len(views) == 8
@@ -318,7 +305,7 @@ def test_generated_mazes_are_long_different_and_reproducible():
         assert np.array_equal(a, c[:30])
         assert not np.array_equal(a, d)
     input_ids, labels = map(torch.from_numpy, longer)
-    assert is_solved(input_ids, labels).all()
+    assert is_solved_maze(input_ids, labels).all()
     assert len(input_ids.unique(dim=0)) == 40
     assert int(((labels == PATH).sum(1) + 1).min()) > longer_than(9)
 
@@ -327,7 +314,7 @@ def test_the_published_length_and_walls_at_30x30():
     assert longer_than(30) == 110
     input_ids, labels = generate(12, 30, 0)
     assert ((labels == PATH).sum(1) + 1 > 110).all()
-    assert is_solved(torch.from_numpy(input_ids), torch.from_numpy(labels)).all()
+    assert is_solved_maze(torch.from_numpy(input_ids), torch.from_numpy(labels)).all()
     assert 0.3 < (input_ids == WALL).mean() < 0.42  # above 41 % walls, random mazes fall apart
 
 

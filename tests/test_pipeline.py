@@ -15,6 +15,7 @@ from transformers import pipeline
 
 from modeling_trm import PuzzleSolvingPipeline, TrmConfig, TrmForPuzzleSolving, TrmProcessor
 from modeling_trm.__main__ import main
+from modeling_trm.rules_trm import is_solved_sudoku
 
 PUZZLE = "1..4.63.5.....2...6..3.5.4......1.3."
 OTHER = "." * 35 + "2"
@@ -52,7 +53,7 @@ def test_it_says_what_solve_says(solver):
         assert result["solved"] == bool(solution.halted[row])
         assert result["confidence"] == pytest.approx(torch.sigmoid(solution.halt_logits[row]).item())
         assert (result["steps"], result["rollouts"]) == (steps, 1)
-        assert "verified" not in result
+        assert result["verified"] == bool(is_solved_sudoku(input_ids[row : row + 1], solution.answers[row : row + 1]))
         assert len(result["trace"]) == steps
         assert result["trace"][-1]["grid"] == result["grid"]
         before = result["puzzle"]
@@ -143,3 +144,30 @@ def test_a_picture_that_cannot_be_written_is_one_line(folder, tmp_path, capsys):
     assert shown.out == ""
     assert len(shown.err.splitlines()) == 1
     assert "nowhere/out.gif" in shown.err
+
+
+def test_the_checkpoint_alone_verifies_and_searches_over_symmetries(solver):
+    """`verify=True` and `augmentations` need nothing but what the processor saved."""
+    result = solver(PUZZLE, verify=True, augmentations=4)
+    assert result["rollouts"] == 4 and result["verified"] is False
+    solution = "241563356241412356563412634125125634"
+    tokens = solver.processor(solution)["input_ids"]
+    assert solver.processor.verifier(tokens, tokens).tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    "puzzle", ["11" + "." * 34, "12345." + "." * 24 + ".....6"], ids=["contradictory", "unsolvable"]
+)
+@pytest.mark.parametrize("options", [{}, {"verify": True, "augmentations": 4, "num_rollouts": 4, "noise_std": 0.1}])
+def test_what_has_no_solution_is_not_called_solved(solver, puzzle, options):
+    """However sure the model is, and however many attempts are allowed."""
+    result = solver(puzzle, halt_threshold=-1e9, **options)
+    assert result["verified"] is False and 0 <= result["confidence"] <= 1
+    assert result["rollouts"] == (16 if options else 1)
+
+
+def test_puzzles_without_a_rule_cannot_be_verified(solver):
+    plain = TrmProcessor(["<pad>", ".", *"123456"], 6, 6)
+    solve = PuzzleSolvingPipeline(model=solver.model, processor=plain, device=-1)
+    with pytest.raises(ValueError, match="no rule of their own"):
+        solve(PUZZLE, verify=True)

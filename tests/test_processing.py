@@ -11,7 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datasets_scripts.arc_agi import to_canvas
+from datasets_scripts.tasks import TASKS, load_puzzles
 from modeling_trm import TrmProcessor
+from training.arc_evaluation import crop
 
 SUDOKU = TrmProcessor.for_sudoku()
 SMALL = TrmProcessor.for_sudoku(2, 3)
@@ -172,3 +175,75 @@ def test_small_sudoku_has_its_own_tokens_and_boxes() -> None:
     assert SMALL.vocabulary == ["<pad>", ".", *"123456"]
     with pytest.raises(ValueError, match="'7' in row 6, column 6"):
         SMALL("." * 35 + "7")
+
+
+ARC = TrmProcessor(**TASKS["arc-agi"].formats["arc-agi-1"].processor)
+COLOURS = st.integers(0, 9)
+
+
+@st.composite
+def arc_grids(draw: st.DrawFn) -> list[list[int]]:
+    height, width = draw(st.integers(1, 30)), draw(st.integers(1, 30))
+    return [draw(st.lists(COLOURS, min_size=width, max_size=width)) for _ in range(height)]
+
+
+@given(grid=arc_grids())
+def test_an_arc_grid_lies_on_its_canvas_as_the_data_have_it(grid: list[list[int]]) -> None:
+    (tokens,) = ARC(grid)["input_ids"]
+    assert tokens.tolist() == to_canvas(np.array(grid)).tolist()
+    assert [[int(symbol) for symbol in row] for row in ARC.to_grid(tokens)] == grid
+
+
+def test_an_arc_task_is_read_for_its_tests() -> None:
+    task = {"train": [{"input": [[1]], "output": [[2]]}], "test": [{"input": [[3, 4]]}, {"input": [[5], [6]]}]}
+    expected = ARC([[[3, 4]], [[5], [6]]])["input_ids"]
+    assert expected.shape == (2, 900) and not torch.equal(expected[0], expected[1])
+    for written in (task, json.dumps(task), json.dumps([[[3, 4]], [[5], [6]]])):
+        assert torch.equal(ARC(written)["input_ids"], expected)
+
+
+@given(
+    cells=st.lists(st.integers(0, 11), min_size=900, max_size=900), rows=st.integers(0, 30), columns=st.integers(0, 30)
+)
+def test_a_ragged_answer_is_cropped_as_the_evaluation_does(cells: list[int], rows: int, columns: int) -> None:
+    canvas = torch.tensor(cells).view(30, 30)
+    canvas[:rows, :columns] = canvas[:rows, :columns].clamp(min=2)
+    height, width = crop(canvas.view(1, -1))[0].tolist()
+    expected = (canvas[:height, :width] - 2).tolist()
+    assert [[int(symbol) for symbol in row] for row in ARC.to_grid(canvas.flatten())] == [r for r in expected if r]
+
+
+@pytest.mark.parametrize(
+    ("puzzle", "message"),
+    [
+        ([[1] * 31], "31 cells, but this model solves 30x30"),
+        ([[1, 2], [3]], r"rows of \[1, 2\] cells"),
+        ([[1, 10]], "'10' in row 1, column 2"),
+        ('{"train": []}', "an ARC task"),
+        ("[[1, 2], [3, 4]", "begins like JSON, but is not"),
+    ],
+)
+def test_what_is_no_arc_grid_is_refused(puzzle: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ARC(puzzle)
+
+
+def test_own_grids_may_be_smaller_than_the_canvas_and_puzzles_with_rules_may_not() -> None:
+    own = TrmProcessor(["<pad>", "a", "b"], height=2, width=3)
+    assert own([["a", "b"]])["input_ids"].tolist() == [[1, 2, 0, 0, 0, 0]]
+    with pytest.raises(ValueError, match="8 cells"):
+        TrmProcessor(["<pad>", "#", "S", "G", " "], 3, 3, rule="maze")([["#"] * 4, ["#"] * 4])
+
+
+@pytest.mark.parametrize(("task", "config"), [("sudoku", "mini-6x6"), ("maze", "mini-9x9")])
+def test_a_saved_processor_knows_rule_and_symmetries(task: str, config: str, tmp_path: Path) -> None:
+    """Every symmetric view of a right answer is right for the view, and a changed one is not."""
+    puzzles = load_puzzles(task, config, "test", max_examples=50)
+    TrmProcessor(**puzzles.format.processor).save_pretrained(tmp_path)
+    processor = TrmProcessor.from_pretrained(tmp_path)
+    symmetry = processor.random_symmetry(0, 1, torch.arange(50))
+    question, answer = symmetry(puzzles.input_ids), symmetry(puzzles.labels)
+    assert not torch.equal(question, puzzles.input_ids)
+    assert processor.verifier(question, answer).all()
+    assert not processor.verifier(question, answer.roll(1, dims=1)).any()
+    assert ARC.verifier is None and ARC.random_symmetry is None

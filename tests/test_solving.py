@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets_scripts.augmentation import random_sudoku_symmetry
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmSolution
 from modeling_trm.randomness_trm import fingerprint, random_normals
 from modeling_trm.solving_trm import READ_AHEAD, Attempt, choose
+from modeling_trm.symmetries_trm import random_sudoku_symmetry
 
 BOX_SHAPE, CELLS, TOKENS = (2, 3), 36, 8
 INFINITY = float("inf")

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from datasets_scripts import sudoku
-from datasets_scripts.augmentation import random_sudoku_symmetry
-from datasets_scripts.sudoku import Sudoku, canonical_form, generate_mini, is_solved, read_csv
+from datasets_scripts.sudoku import Sudoku, canonical_form, generate_mini, read_csv
 from datasets_scripts.tasks import load_puzzles
+from modeling_trm.rules_trm import is_solved_sudoku
+from modeling_trm.symmetries_trm import random_sudoku_symmetry
 
 GOLDENS = Path(__file__).parent / "fixtures" / "goldens"
 HEADER = "source,question,answer,rating"
@@ -78,20 +79,20 @@ def test_checker_agrees_with_a_plain_one(sudoku_splits, data, config, row):
     elif damage == "clue":
         question[a] = data.draw(st.integers(2, n + 1))
     expected = brute_force_is_solved(question.tolist(), answer.tolist())
-    assert is_solved(question[None], answer[None].long()).tolist() == [expected]
+    assert is_solved_sudoku(question[None], answer[None].long()).tolist() == [expected]
 
 
 def test_checker_accepts_any_solution_of_an_ambiguous_question():
     other = ANSWER.translate(str.maketrans("12", "21"))
     questions = torch.ones(2, 81, dtype=torch.int8)
     answers = torch.tensor([[int(digit) + 1 for digit in answer] for answer in (ANSWER, other)])
-    assert is_solved(questions, answers).all()
+    assert is_solved_sudoku(questions, answers).all()
 
 
 @pytest.mark.parametrize("num_cells", [81, 36])
 def test_checker_refuses_constant_and_empty_answers(num_cells):
     answers = torch.arange(-3, 200)[:, None].expand(-1, num_cells)
-    assert not is_solved(torch.ones_like(answers), answers).any()
+    assert not is_solved_sudoku(torch.ones_like(answers), answers).any()
 
 
 # Reading files
@@ -259,7 +260,7 @@ def test_bundled_puzzles_are_those_of_the_files(sudoku_splits):
 def test_answers_solve_questions_and_splits_are_disjoint(sudoku_splits):
     for splits in sudoku_splits.values():
         for puzzles in splits.values():
-            assert len(puzzles) == 1000 and is_solved(puzzles.input_ids, puzzles.labels).all()
+            assert len(puzzles) == 1000 and is_solved_sudoku(puzzles.input_ids, puzzles.labels).all()
         both = torch.cat([puzzles.input_ids for puzzles in splits.values()])
         assert len(both.unique(dim=0)) == len(both)
 

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from datasets_scripts.augmentation import random_sudoku_symmetry
-from modeling_trm.symmetries_trm import Symmetry, sudoku_symmetry
+from modeling_trm.symmetries_trm import Symmetry, random_sudoku_symmetry, sudoku_symmetry
 
 GOLDENS = Path(__file__).parent / "fixtures" / "goldens"
 BOX_SHAPES = st.sampled_from([(3, 3), (2, 3)])

@@ -48,7 +48,7 @@ def test_vocabulary_spells_the_file(sudoku_splits):
 @pytest.mark.parametrize("config", ["hard-sample", "mini-6x6"])
 def test_symmetries_of_the_table_keep_answers_right(config, sudoku_splits):
     task, puzzles = TASKS["sudoku"], sudoku_splits[config]["train"]
-    symmetry = task.random_symmetry(config)(0, 1, torch.arange(len(puzzles)))
+    symmetry = puzzles.format.random_symmetry(0, 1, torch.arange(len(puzzles)))
     assert task.checker(symmetry(puzzles.input_ids), symmetry(puzzles.labels)).all()
     assert symmetry.token_map.shape[1] == len(task.formats[config].processor["vocabulary"])
 
@@ -88,8 +88,3 @@ def test_a_wrong_name_is_answered_with_the_nearest_in_one_line(names, message):
     with pytest.raises(ValueError) as error:
         load_puzzles(*names)
     assert message in str(error.value) and "\n" not in str(error.value)
-
-
-def test_a_wrong_config_has_no_symmetry():
-    with pytest.raises(ValueError, match="did you mean 'mini-6x6'"):
-        TASKS["sudoku"].random_symmetry("mini6x6")

@@ -132,14 +132,14 @@ def test_a_half_written_checkpoint_is_not_used(uninterrupted: Path, tmp_path: Pa
     broken.mkdir()
     (broken / "training.safetensors").write_bytes(b"half")
     output = finish(start(tmp_path))
-    assert "going on from step 5 of" in output
+    assert "going on from step 1 of" in output
     assert_same_training(uninterrupted, tmp_path)
 
 
 def test_the_time_limit_stops_with_a_checkpoint(tmp_path: Path) -> None:
     output = finish(start(tmp_path, time_limit_minutes=1e-9))
-    assert "time limit: stopped at step 5 of 60; the same command goes on" in output
-    assert (tmp_path / "checkpoints" / "step-00000005").is_dir()
+    assert "time limit: stopped at step 1 of 60; the same command goes on" in output
+    assert (tmp_path / "checkpoints" / "step-00000001").is_dir()
     assert not (tmp_path / "model.safetensors").exists()
 
 
@@ -157,12 +157,12 @@ def test_two_processes_do_the_work_of_one(uninterrupted: Path, tmp_path: Path) -
 
 
 def test_a_changed_recipe_is_refused(uninterrupted: Path) -> None:
-    for field, value in (("hidden_size", 64), ("seed", 3), ("batch_size", 8)):
+    for field, value in (("hidden_size", 64), ("seed", 3), ("batch_size", 8), ("num_train_puzzles", 900)):
         process = start(uninterrupted, **{field: value})
         output, _ = process.communicate(timeout=300)
         (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
         assert process.returncode == 2
-        assert field in line or "model" in line
+        assert field in line and f"not {value}" in line and "resume_anyway" in line
         assert "Traceback" not in output
 
 
@@ -171,7 +171,7 @@ def test_a_diverged_run_stops_before_it_saves(tmp_path: Path) -> None:
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 2, output
     (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
-    assert "not finite at step 5" in line
+    assert "the loss was not finite at step 2" in line and "10 steps" in line
     assert not list(tmp_path.rglob("*.safetensors"))
 
 

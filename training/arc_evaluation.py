@@ -35,6 +35,7 @@ from modeling_trm import TrmForPuzzleSolving
 from modeling_trm.symmetries_trm import CANVAS_SIZE, FIRST_COLOUR_TOKEN, INVERSE_DIHEDRAL, arc_symmetry
 
 from .evaluation import wilson_interval
+from .puzzle_table import hold_rows
 
 PASS_AT = (1, 2, 5, 10, 100, 1000)
 ROWS_AT_ONCE = 65536
@@ -167,6 +168,7 @@ def evaluate_arc(
     votes: VoteTable | None = None,
     submission: Path | None = None,
     resume_dir: Path | None = None,
+    stopped: Callable[[], bool] = lambda: False,
     **solve_arguments: Any,
 ) -> dict[str, Any]:
     """Solves the augmentations of each test and lets them vote.
@@ -180,6 +182,7 @@ def evaluate_arc(
         votes: of earlier evaluations, which the new ones join; an empty table for `None`.
         submission: where to write the two attempts at every test pair.
         resume_dir: where the state is kept, so that a killed evaluation goes on; removed at the end.
+        stopped: asked after every batch whether to leave it at that; the scores are then of no use.
         solve_arguments: of `solve`.
 
     Returns:
@@ -195,7 +198,11 @@ def evaluate_arc(
     counts = puzzles.augmented_tasks.counts_of(puzzle_ids)
     counts = counts.clamp(max=num_votes) if num_votes else counts
     ends = counts.cumsum(0)
-    mine = torch.arange(accelerator.process_index, int(ends[-1]), world)
+    numbers = torch.arange(int(ends[-1]))[accelerator.process_index :: world]
+    pair = torch.searchsorted(ends, numbers, right=True)
+    ids = puzzle_ids[pair] + numbers - (ends - counts)[pair]
+    mine = torch.stack([numbers, pair, ids], dim=1)  # [predictions, 3]
+    hold_rows(model, ids)
     config, given = model.config, {name: value for name, value in solve_arguments.items() if value is not None}
     threshold = given.get("halt_threshold", config.halt_threshold)
     believes = 0.0 if math.isinf(threshold) else threshold
@@ -212,9 +219,9 @@ def evaluate_arc(
         leave=False,
         disable=not (show_progress and accelerator.is_main_process),
     )
-    for numbers in mine[done:].split(batch_size):
-        pair = torch.searchsorted(ends, numbers, right=True)
-        ids = (puzzle_ids[pair] + numbers - (ends - counts)[pair]).to(device)
+    for batch in mine[done:].split(batch_size) if done < len(mine) else ():
+        numbers, pair, ids = batch.unbind(1)
+        ids = ids.to(device)
         dihedral, colours = tasks.of(ids)
         pairs = grids[pair].to(device)
         inputs, labels = augment(pairs, canvas_size(pairs), dihedral, colours).unbind(1)
@@ -233,6 +240,8 @@ def evaluate_arc(
         if time.perf_counter() - saved > SAVE_SECONDS:
             store.save(table, totals, done)
             saved = time.perf_counter()
+        if stopped():
+            break
     progress.close()
     seconds = time.perf_counter() - start
 
@@ -278,7 +287,7 @@ class ResumeFile:
         self.folder, self.accelerator = folder, accelerator
         self.path = folder / f"rank-{accelerator.process_index:05d}.json" if folder else None
         digest = hashlib.blake2b(json.dumps([*settings, accelerator.num_processes]).encode())
-        for tensor in model.state_dict().values():
+        for tensor in (*model.parameters(), *model.buffers()):
             for rows in tensor.detach().split(ROWS_AT_ONCE):  # the puzzle table is large
                 digest.update(rows.float().cpu().numpy().tobytes())
         self.key = digest.hexdigest()

@@ -62,6 +62,9 @@ class TrainArguments:
         default=None,
         metadata={"help": "stages of less depth before the full one: 'deep_cycles=1 latent_cycles=2 until 0.3', ..."},
     )
+    shard_puzzle_embeddings: bool = option(
+        False, "each process holds a share of the rows of the puzzle embeddings, not all"
+    )
     warmup_steps: int = option(0, "steps of linear warm-up")
     min_learning_rate_ratio: float = option(
         1.0, "where the cosine ends: 1 is a constant learning rate, 0 goes to zero"
@@ -69,6 +72,7 @@ class TrainArguments:
     max_grad_norm: float | None = option(None, "clip the gradient's norm (puzzle embeddings not counted)")
     ema_decay: float = option(0.999, "decay of the average of the weights, which is what gets evaluated and published")
     ema_warmup: bool = option(False, "average over a shorter past while training is young")
+    max_skipped_steps: int = option(10, "give up after so many steps in a row with a loss or gradient not finite")
     mixed_precision: Literal["no", "bf16"] = option("bf16", "compute dtype; weights stay float32")
     compile: bool = option(False, "compile the network")
 
@@ -83,8 +87,16 @@ class TrainArguments:
     accumulate_votes: bool = option(False, "ARC votes of earlier evaluations count in later ones (official code)")
     save_steps: int = option(1000, "write a checkpoint every so many steps (and at the end)")
     checkpoint_total_limit: int = option(2, "checkpoints kept")
+    checkpoint_max_shard_size: int | None = option(
+        None, "MiB that a file of a checkpoint may have; no limit if absent"
+    )
+    compact_checkpoints: bool = option(
+        False, "checkpoints without the puzzles in work, moments in bfloat16: smaller, but resuming is not exact"
+    )
+    resume_anyway: bool = option(False, "go on from a checkpoint of another model, data or batch size than now")
     log_steps: int = option(50, "steps per line of train_log.jsonl")
     time_limit_minutes: float | None = option(None, "stop with a checkpoint after this long; the same command goes on")
+    price_per_hour: float | None = option(None, "dollars per hour of a GPU, or of a CPU core, for the summary")
     report_to: Literal["none", "trackio", "tensorboard", "wandb"] = option("none", "experiment tracker")
 
     def __post_init__(self) -> None:
@@ -95,14 +107,22 @@ class TrainArguments:
             "save_steps",
             "checkpoint_total_limit",
             "log_steps",
+            "max_skipped_steps",
         ):
             require(getattr(self, name) >= 1, f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("eval_steps", "eval_examples", "num_train_puzzles", "num_test_puzzles", "num_votes"):
+        for name in (
+            "eval_steps",
+            "eval_examples",
+            "num_train_puzzles",
+            "num_test_puzzles",
+            "num_votes",
+            "checkpoint_max_shard_size",
+        ):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name}={value} must be at least 1")
         for name in ("adam_beta1", "adam_beta2", "muon_momentum"):
             require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)} must be at least 0 and below 1")
-        for name in ("max_grad_norm", "time_limit_minutes"):
+        for name in ("max_grad_norm", "time_limit_minutes", "price_per_hour"):
             value = getattr(self, name)
             require(value is None or value > 0, f"{name}={value} must be positive")
         require(1 <= self.muon_ns_steps < 100, f"muon_ns_steps={self.muon_ns_steps} must be from 1 to 99")

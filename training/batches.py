@@ -9,11 +9,10 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from datasets_scripts.arc_augmentation import ArcExamples
-from datasets_scripts.augmentation import random_integers
 from datasets_scripts.sampling import ExampleSampler
 from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmConfig
-from modeling_trm.randomness_trm import random_bits
+from modeling_trm.randomness_trm import random_bits, random_integers
 
 from .arguments import TrainArguments
 

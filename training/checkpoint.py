@@ -1,33 +1,43 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Checkpoints that a kill at any moment cannot harm: written under a temporary name, then renamed.
 
-A checkpoint is a folder `checkpoints/step-00001000` with the tensors of rank 0 (weights, average, optimizers) as
-safetensors, the carry and random state of each rank, `votes.json` and `state.json`. Nothing in it is a pickle.
+A checkpoint is a folder `checkpoints/step-00001000`: `training*.safetensors` is what all processes share (weights,
+average, optimizers), `rank-*.safetensors` the carry and random state of each, then `votes.json`, `state.json`, and in
+`manifest.json` the checksums of all those. Nothing in it is a pickle. A run of N processes goes on with M: the
+carries, rows of the global batch in the order of the processes, are divided anew.
 """
 
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from modeling_trm import PuzzleSolvingPipeline, TrmCarry, TrmConfig, TrmForPuzzleSolving, TrmProcessor
+from modeling_trm import PuzzleSolvingPipeline, TrmCarry, TrmForPuzzleSolving, TrmProcessor
 
 from .arc_evaluation import VoteTable
-from .arguments import TrainArguments, UserError
+from .arguments import TrainArguments, UserError, require
+from .puzzle_table import load_table, save_table
+from .storage import (
+    failure_of,
+    find_damage,
+    load_tensors,
+    replace_folder,
+    save_tensors,
+    write_manifest,
+    written_whole,
+)
 
 FOLDER_NAME = re.compile(r"step-(\d{8})")
+PROGRESS = ("step", "best_accuracy", "seconds", "device_seconds")  # fields of the state that are numbers
 
 
 @dataclass
@@ -40,6 +50,7 @@ class TrainState:
         step: optimizer steps done; the order of examples and all random draws follow from it and the seed.
         best_accuracy: highest exact accuracy of the periodic evaluations.
         seconds: time spent training, over all runs.
+        device_seconds: the same, times the GPUs, or CPU cores, in use.
         votes: on ARC, of the evaluations so far, if they are to accumulate.
     """
 
@@ -50,6 +61,7 @@ class TrainState:
     step: int = 0
     best_accuracy: float = -1.0
     seconds: float = 0.0
+    device_seconds: float = 0.0
     votes: VoteTable = field(default_factory=VoteTable)
 
     @property
@@ -57,8 +69,11 @@ class TrainState:
         """The model to evaluate and publish: averaged weights."""
         return cast(TrmForPuzzleSolving, self.average.module)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Weights, average and optimizer moments by name; tensors that two of them share appear once."""
+    def tensors(self, compact: bool = False) -> dict[str, Tensor]:
+        """Weights, average and optimizer moments by name; tensors that two of them share appear once.
+
+        With `compact`, the moments are rounded to bfloat16.
+        """
         named = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         shared = {tensor.data_ptr() for tensor in named.values()}
         for name, tensor in self.average.state_dict().items():
@@ -66,8 +81,10 @@ class TrainState:
                 named[f"average.{name}"] = tensor
         for number, optimizer in enumerate(self.optimizers):
             for index, moments in optimizer.state_dict()["state"].items():
-                named |= {f"optimizer.{number}.{index}.{name}": moment for name, moment in moments.items()}
-        return {name: tensor.contiguous() for name, tensor in named.items()}
+                for name, moment in moments.items():
+                    narrow = compact and moment.ndim > 0
+                    named[f"optimizer.{number}.{index}.{name}"] = moment.bfloat16() if narrow else moment
+        return named
 
     def load_tensors(self, named: dict[str, Tensor]) -> None:
         """The inverse of `tensors`."""
@@ -86,105 +103,149 @@ def with_prefix(named: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def save_checkpoint(
-    state: TrainState, output_dir: Path, accelerator: Accelerator, settings: dict[str, Any], total_limit: int
-) -> None:
-    """Writes a checkpoint and removes the oldest ones beyond `total_limit`. All processes must call it."""
+    state: TrainState, output_dir: Path, accelerator: Accelerator, settings: dict[str, Any], args: TrainArguments
+) -> str | None:
+    """Writes a checkpoint and removes the oldest ones beyond the limit. All processes must call it.
+
+    Returns:
+        Why nothing could be written, on any process (no space left, ...), or `None`. Nothing half-written stays.
+    """
     final = output_dir / "checkpoints" / f"step-{state.step:08d}"
     temporary = final.with_name(final.name + ".tmp")
-    if accelerator.is_main_process:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    local = {"random_state": torch.get_rng_state()}
-    if state.carry is not None:
-        local |= {f"carry.{name}": tensor.contiguous() for name, tensor in state.carry.tensors().items()}
-    save_file(local, temporary / rank_file(accelerator))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        save_file(state.tensors(), temporary / "training.safetensors")
-        progress = {"step": state.step, "best_accuracy": state.best_accuracy, "seconds": state.seconds}
-        record = {**progress, "num_processes": accelerator.num_processes, "settings": settings}
-        (temporary / "votes.json").write_text(json.dumps(state.votes.to_json()))
-        (temporary / "state.json").write_text(json.dumps(record, indent=2))
-        replace_folder(temporary, final)
-        for old in list_checkpoints(output_dir)[:-total_limit]:
-            shutil.rmtree(old)
-    accelerator.wait_for_everyone()
+    is_main = accelerator.is_main_process
+    max_bytes = args.checkpoint_max_shard_size * 2**20 if args.checkpoint_max_shard_size else None
+
+    def prepare() -> None:
+        if is_main:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+
+    def write() -> None:
+        local = {"random_state": torch.get_rng_state()}
+        if state.carry is not None and not args.compact_checkpoints:
+            local |= {f"carry.{name}": tensor for name, tensor in state.carry.tensors().items()}
+        save_tensors(local, temporary, rank_stem(accelerator.process_index), max_bytes)
+        save_table(state.model, temporary)
+        if is_main:
+            save_tensors(state.tensors(args.compact_checkpoints), temporary, "training", max_bytes)
+            progress = {name: getattr(state, name) for name in PROGRESS}
+            record = {**progress, "num_processes": accelerator.num_processes, "settings": settings}
+            (temporary / "votes.json").write_text(json.dumps(state.votes.to_json()))
+            (temporary / "state.json").write_text(json.dumps(record, indent=2))
+
+    def finish() -> None:
+        if is_main:
+            write_manifest(temporary)
+            replace_folder(temporary, final)
+            for old in list_checkpoints(output_dir)[: -args.checkpoint_total_limit]:
+                shutil.rmtree(old)
+
+    for action in (prepare, write, finish):
+        failure = failure_of(action, accelerator)
+        if failure is not None:
+            if is_main:
+                shutil.rmtree(temporary, ignore_errors=True)
+            return failure
+    return None
 
 
-def load_checkpoint(state: TrainState, output_dir: Path, accelerator: Accelerator, settings: dict[str, Any]) -> bool:
-    """Restores the newest checkpoint, if there is one.
+def load_checkpoint(
+    state: TrainState, output_dir: Path, accelerator: Accelerator, settings: dict[str, Any], resume_anyway: bool
+) -> bool:
+    """Restores the newest checkpoint that is undamaged, if there is one; call it in the context of the computation.
+
+    With `resume_anyway` and other settings than before, the weights and the step are kept, the moments if the
+    optimizer is the same, and the puzzles in work are dropped.
 
     Raises:
-        UserError: it was made with another model, data, batch size, seed or number of processes.
+        UserError: it was made with another model, data, batch size or seed; or all checkpoints are damaged.
     """
-    checkpoints = list_checkpoints(output_dir)
-    if not checkpoints:
+    folder = newest_undamaged(output_dir, accelerator)
+    if folder is None:
         return False
-    folder = checkpoints[-1]
     record = json.loads((folder / "state.json").read_text())
-    recorded = with_defaults(record["settings"])
-    for name, value in settings.items():
-        before = recorded.get(name)
-        if before != value:
-            raise UserError(
-                f"{output_dir} was trained with {name}={before}, not {value}: "
-                "set it back to go on, or choose another --output_dir"
-            )
-    if record["num_processes"] != accelerator.num_processes:
-        raise UserError(f"{folder} is of {record['num_processes']} processes, not {accelerator.num_processes}")
-    state.load_tensors(load_file(folder / "training.safetensors"))
-    state.votes.load_json(json.loads((folder / "votes.json").read_text()))
-    local = load_file(folder / rank_file(accelerator))
-    torch.set_rng_state(local["random_state"])
-    carry = with_prefix(local, "carry.")
-    state.carry = (
-        TrmCarry(**{name: tensor.to(accelerator.device) for name, tensor in carry.items()}) if carry else None
+    before = record["settings"]
+    # a setting that the code which wrote the checkpoint did not know is not a difference
+    changes = {
+        name: f"{name}={before[name]}, not {value}"
+        for name, value in settings.items()
+        if before.get(name, value) != value
+    }
+    require(
+        not changes or resume_anyway,
+        f"{output_dir} was trained with {', and with '.join(changes.values())}: set it back to go on, choose another "
+        "--output_dir, or take the weights as they are with --resume_anyway true",
     )
-    state.step, state.best_accuracy, state.seconds = record["step"], record["best_accuracy"], record["seconds"]
+    for change in changes.values():
+        accelerator.print(f"warning: {output_dir} was trained with {change}: the puzzles in work start anew")
+    tensors = load_tensors(folder, "training") | load_table(state.model, folder)
+    if {"optimizer", "use_muon"} & changes.keys():
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer.")}
+    try:
+        state.load_tensors(tensors)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise UserError(f"{folder} does not fit this recipe: {' '.join(str(error).split())}") from error
+    state.votes.load_json(json.loads((folder / "votes.json").read_text()))
+    local = load_local(folder, record["num_processes"], accelerator)
+    torch.set_rng_state(local.pop("random_state"))
+    if local and not changes:
+        carry = TrmCarry(
+            **with_prefix({name: tensor.to(accelerator.device) for name, tensor in local.items()}, "carry.")
+        )
+        dtype = state.model.model.compute_dtype
+        carry.answer_state, carry.latent_state = carry.answer_state.to(dtype), carry.latent_state.to(dtype)
+        state.carry = carry
+    for name in PROGRESS:
+        setattr(state, name, record[name])
     return True
 
 
-def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a checkpoint, with the defaults of fields that did not exist when it was written."""
-    defaults = {field.name: field.default for field in fields(TrainArguments)}
-    model_defaults = {name: getattr(TrmConfig, name) for name in TrmConfig.__annotations__}
-    return {**defaults, **settings, "model": {**model_defaults, **settings["model"]}}
+def load_local(folder: Path, num_processes: int, accelerator: Accelerator) -> dict[str, Tensor]:
+    """What this process goes on with, from a checkpoint of `num_processes`: its rows of the global batch.
+
+    Nothing in training is drawn from torch's generator, so a process that is new takes the state of an old one.
+    """
+    rank, world = accelerator.process_index, accelerator.num_processes
+    own = load_tensors(folder, rank_stem(rank % num_processes))
+    if world == num_processes:
+        return own
+    parts = [load_tensors(folder, rank_stem(number)) for number in range(num_processes)]
+    rows = {name: torch.cat([part[name] for part in parts]).chunk(world)[rank] for name in own if "carry." in name}
+    return own | rows
 
 
-def rank_file(accelerator: Accelerator) -> str:
-    return f"rank-{accelerator.process_index:05d}.safetensors"
+def newest_undamaged(output_dir: Path, accelerator: Accelerator) -> Path | None:
+    """The checkpoint to go on from, the same on all processes; newer ones are renamed `.damaged`.
+
+    Raises:
+        UserError: there are checkpoints, but all are damaged.
+    """
+    choice: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        damages = {}
+        for folder in reversed(list_checkpoints(output_dir)):
+            damage = find_damage(folder)
+            if damage is None:
+                choice = [folder, None]
+                break
+            damages[folder] = choice[1] = damage
+        if choice[0] is not None:
+            for folder, damage in damages.items():
+                folder.rename(folder.with_name(folder.name + ".damaged"))
+                accelerator.print(f"warning: {folder} is damaged ({damage}): using {choice[0].name}")
+    folder, damage = broadcast_object_list(choice)
+    require(damage is None, f"all checkpoints in {output_dir} are damaged ({damage}): remove the folder to start anew")
+    return folder
+
+
+def rank_stem(rank: int) -> str:
+    return f"rank-{rank:05d}"
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:
     """The finished checkpoints, oldest first."""
     folder = output_dir / "checkpoints"
     return sorted(path for path in folder.glob("step-*") if FOLDER_NAME.fullmatch(path.name))
-
-
-def replace_folder(temporary: Path, final: Path) -> None:
-    """Puts a finished folder in place of another one, all its bytes on the disk first."""
-    for path in [*temporary.iterdir(), temporary]:
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(temporary, final)
-
-
-@contextmanager
-def written_whole(folder: Path) -> Iterator[Path]:
-    """A temporary folder whose files replace those of `folder`, each at once, when the block ends well."""
-    temporary = folder / ".tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        for path in temporary.iterdir():
-            os.replace(path, folder / path.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def save_model(model: TrmForPuzzleSolving, processor: TrmProcessor, folder: Path) -> None:

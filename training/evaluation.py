@@ -27,16 +27,12 @@ from modeling_trm import TrmForPuzzleSolving
 from modeling_trm.modeling_trm import IGNORE_INDEX
 
 from .arguments import require, user_errors
+from .puzzle_table import hold_rows
 
 COMMON_SCORES = ("exact_accuracy", "cell_accuracy", "halt_accuracy")  # of every task
 
 
 UNLOADABLE = (ValueError, OSError, SafetensorError, StrictDataclassError)
-
-
-def start_accelerator(**options: Any) -> Accelerator:
-    """Accelerate on the best device; where there is only a CPU it must be told, or each process would be alone."""
-    return Accelerator(mixed_precision="no", cpu=not torch.accelerator.is_available(), **options)
 
 
 def load_model(name: str, dtype: torch.dtype) -> TrmForPuzzleSolving:
@@ -72,6 +68,7 @@ def evaluate(
     accelerator: Accelerator,
     autocast: Callable[[], AbstractContextManager] = nullcontext,
     show_progress: bool = True,
+    stopped: Callable[[], bool] = lambda: False,
     **solve_arguments: Any,
 ) -> dict[str, Any]:
     """Solves puzzles and compares the answers with the labels.
@@ -81,6 +78,7 @@ def evaluate(
         puzzles: the split; each process solves its share.
         batch_size: puzzles worked on at a time.
         autocast: context of the computation.
+        stopped: asked after every batch whether to leave it at that; the scores are then of no use.
         solve_arguments: of `solve`; with `seed`, the scores do not depend on the number of processes.
 
     Returns:
@@ -102,7 +100,8 @@ def evaluate(
     believes = 0.0 if math.isinf(threshold) else threshold  # the halting head's verdict, where nothing stops early
     max_steps = given.get("max_steps", config.max_solve_steps)
     histogram, verified = torch.zeros(max_steps + 1, device=device), torch.zeros((), device=device)
-    mine = torch.arange(rank, len(puzzles), world)
+    mine = torch.arange(len(puzzles))[rank::world]
+    hold_rows(model, take(puzzles.puzzle_ids, mine))
     chunks = [rows for rows in mine.split(batch_size) if len(rows)]
     questions = ((puzzles.input_ids[rows], take(puzzles.puzzle_ids, rows)) for rows in chunks)
     start = time.perf_counter()
@@ -131,6 +130,8 @@ def evaluate(
             if solution.verified is not None:
                 verified += solution.verified.sum()
             progress.update(len(rows))
+            if stopped():
+                break
     progress.close()
     totals, histogram, verified = accelerator.reduce((totals, histogram, verified))
     seconds = time.perf_counter() - start

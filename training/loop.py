@@ -2,34 +2,45 @@
 """The training loop: deep supervision (section 2.4 of the paper), one optimizer step per supervision step."""
 
 import hashlib
-import math
-import os
-import shutil
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from accelerate import Accelerator
+from torch.nn.utils import clip_grads_with_norm_
 from tqdm.auto import tqdm
 
 from datasets_scripts.tasks import Puzzles
-from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
+from modeling_trm import TrmConfig, TrmProcessor
 from modeling_trm.modeling_trm import IGNORE_INDEX
 
 from .arc_evaluation import evaluate_arc, write_json
 from .arguments import TrainArguments, UserError, require
 from .batches import TrainBatches
-from .checkpoint import TrainState, load_checkpoint, save_checkpoint, save_model
+from .checkpoint import TrainState, list_checkpoints, load_checkpoint, save_checkpoint, save_model
 from .depth import DepthSchedule
-from .evaluation import evaluate, start_accelerator
-from .metrics import Meters, TrainLog
-from .optimizers import build_average, build_optimizers, learning_rate_factor
-from .transfer import PUZZLE_TABLE, RECORD_NAME, puzzle_record, start_from
+from .devices import (
+    build_autocast,
+    choose_kernels,
+    compile_network,
+    has_bf16,
+    hint_at_idle_cores,
+    start_accelerator,
+)
+from .evaluation import evaluate
+from .exchange import average_gradients, copy_from_first
+from .guards import StepGuard
+from .metrics import Meters, TrainLog, progress_line
+from .optimizers import build_average, build_optimizers, learning_rate_factor, learning_rates
+from .puzzle_table import PUZZLE_TABLE, build_model, release_rows, whole_model
+from .stopping import TIME_LIMIT, Stopper, signal_note
+from .storage import failure_of
+from .transfer import RECORD_NAME, puzzle_record, start_from
 
 # A run goes on only with the same of these and the same model; the others may change.
 FIXED = (
@@ -52,50 +63,10 @@ FIXED = (
 def build_accelerator(args: TrainArguments) -> Accelerator:
     """Accelerate for processes, devices and trackers. Mixed precision is this loop's: see `build_autocast`."""
     trackers = None if args.report_to == "none" else args.report_to
-    # Buffers are constants, and broadcasting them at every step would only cost time.
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
-    return start_accelerator(log_with=trackers, project_dir=args.output_dir, kwargs_handlers=[ddp])
+    return start_accelerator(log_with=trackers, project_dir=args.output_dir)
 
 
-def build_autocast(args: TrainArguments, accelerator: Accelerator) -> Callable[[], AbstractContextManager]:
-    """The context of the computation; it also casts each weight once per step. float32 where bf16 is only emulated."""
-    if args.mixed_precision == "no" or not has_bf16(accelerator.device):
-        return nullcontext
-    return partial(torch.autocast, accelerator.device.type, torch.bfloat16)
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16 itself, which is then faster than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type != "cpu" or any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
-
-
-def computes_short_bf16_on_cpu(model: TrmForPuzzleSolving, args: TrainArguments, accelerator: Accelerator) -> bool:
-    """Where attention in plain operations beats the CPU's fused kernel: short bfloat16 sequences."""
-    short = model.config.prefix_len + model.config.seq_len <= 256
-    return short and accelerator.device.type == "cpu" and build_autocast(args, accelerator) is not nullcontext
-
-
-def hint_at_idle_cores(accelerator: Accelerator) -> None:
-    """`accelerate launch` gives each CPU process one thread unless it is told."""
-    share = (os.cpu_count() or 1) // accelerator.num_processes
-    if accelerator.device.type == "cpu" and torch.get_num_threads() < share:
-        accelerator.print(
-            f"computing on {torch.get_num_threads()} of {share} cores per process: to use all, "
-            f"accelerate launch --num_cpu_threads_per_process {share} train.py ..."
-        )
-
-
-def compile_network(model: TrmForPuzzleSolving, accelerator: Accelerator) -> None:
-    """Compiles the network where it can be: on a CPU that takes a C++ compiler."""
-    if accelerator.device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
-        accelerator.print("no C++ compiler (g++) found: the network is not compiled, which takes longer")
-        return
-    accelerator.print("compiling the network: the first step takes some twenty seconds on a CPU")
-    model.model.network.compile(dynamic=False)
-
-
+@signal_note
 def train(
     args: TrainArguments,
     config: TrmConfig,
@@ -113,10 +84,11 @@ def train(
         accelerator: see `build_accelerator`.
 
     Returns:
-        The final state, or `None` if the time limit ended the run before `max_steps`.
+        The final state, or `None` if the time limit or a signal (SIGTERM, SIGUSR1) ended the run, with a checkpoint.
 
     Raises:
-        UserError: the recipe does not fit the processes, or an earlier run in the same folder.
+        UserError: the recipe does not fit the processes, or an earlier run in the same folder; too many steps in a row
+            were not finite; the model, or the checkpoint to stop with, could not be written.
     """
     require(
         args.batch_size % accelerator.num_processes == 0,
@@ -129,37 +101,61 @@ def train(
     output_dir = Path(args.output_dir)
     settings = {name: getattr(args, name) for name in FIXED}
     settings["data"] = digest_of(train_puzzles)
-    settings["model"] = {name: value for name, value in config.to_dict().items() if name in TrmConfig.__annotations__}
+    fields = config.to_dict()
+    settings |= {f"model.{name}": fields[name] for name in TrmConfig.__annotations__ if name in fields}
     depth = DepthSchedule(args.depth_schedule, config, args.max_steps)
     torch.manual_seed(args.seed)
-    model = TrmForPuzzleSolving(config).to(accelerator.device).train()
-    if computes_short_bf16_on_cpu(model, args, accelerator):
-        model.set_attn_implementation("eager")
+    model = build_model(config, accelerator.device, args.shard_puzzle_embeddings).train()
+    autocast = build_autocast(args, accelerator)
+    with autocast():
+        choose_kernels(model)
     if args.init_from is not None:
         train_puzzles = start_from(model, args, train_puzzles)
     state = TrainState(model, build_average(model, args.ema_decay, args.ema_warmup), build_optimizers(model, args))
-    if load_checkpoint(state, output_dir, accelerator, settings):
+    with autocast():
+        resumed = load_checkpoint(state, output_dir, accelerator, settings, args.resume_anyway)
+    if resumed:
         accelerator.print(f"going on from step {state.step} of {args.max_steps}")
     hint_at_idle_cores(accelerator)
-    autocast = build_autocast(args, accelerator)
     if args.mixed_precision == "bf16" and not has_bf16(accelerator.device):
         accelerator.print("this device has no bf16 instructions: training in float32, which takes about twice as long")
     if args.compile:
         compile_network(model, accelerator)
-    # The optimizer of the puzzle embeddings exchanges their sparse gradients; DDP averages the dense ones.
-    model._ddp_params_and_buffers_to_ignore = [PUZZLE_TABLE]
+    # The puzzle embeddings have sparse gradients, which their optimizer exchanges.
     dense = [parameter for name, parameter in model.named_parameters() if name != PUZZLE_TABLE]
-    parallel = model if args.freeze_network else accelerator.prepare(model)
+    copy_from_first([*dense, *model.buffers()])
     batches = TrainBatches(train_puzzles, args, config, accelerator)
     log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
-    save = partial(save_checkpoint, state, output_dir, accelerator, settings, args.checkpoint_total_limit)
+    save = partial(save_checkpoint, state, output_dir, accelerator, settings, args)
+    guard, stopper = StepGuard(state, accelerator), Stopper(accelerator, args.time_limit_minutes)
+
+    def tell(line: str) -> None:
+        if accelerator.is_main_process:
+            progress.write(line)
 
     def publish(folder: Path) -> None:
-        save_model(state.averaged_model, processor, folder)
+        averaged = whole_model(state.averaged_model)
+        if not accelerator.is_main_process:
+            return
+        save_model(averaged, processor, folder)
         if train_puzzles.augmented_tasks:
             write_json(puzzle_record(train_puzzles.augmented_tasks), folder / RECORD_NAME)
 
-    start, seconds_before = time.perf_counter(), state.seconds
+    def record(scores: dict[str, Any]) -> None:
+        log.write(state.step, {"eval": scores, "eval_exact_accuracy": scores["exact_accuracy"]})
+        tell(
+            f"step {state.step}: {scores['exact_accuracy']:.1%} of {scores['num_examples']} test puzzles exact, "
+            f"{scores['mean_steps']:.1f} steps"
+        )
+        if scores["exact_accuracy"] > state.best_accuracy:
+            state.best_accuracy = scores["exact_accuracy"]
+            failure = failure_of(partial(publish, output_dir / "checkpoints" / "best"), accelerator)
+            if failure is not None:
+                tell(f"warning: the best model so far could not be written ({failure})")
+
+    start, seconds_before, device_seconds_before = time.perf_counter(), state.seconds, state.device_seconds
+    devices = accelerator.num_processes * (torch.get_num_threads() if accelerator.device.type == "cpu" else 1)
+    save_is_due = False
     progress = tqdm(total=args.max_steps, initial=state.step, unit="step", disable=not accelerator.is_main_process)
 
     while state.step < args.max_steps:
@@ -170,67 +166,70 @@ def train(
 
         depth.apply(state.step)
         with autocast():
-            output = parallel(**batches(state.step), carry=state.carry)
+            output = model(**batches(state.step), carry=state.carry)
         output.loss.backward()
-        gradients = [parameter.grad for parameter in dense if parameter.grad is not None]
-        gradient_norm = get_total_norm(gradients).to(accelerator.device)
-        if args.max_grad_norm is not None:
-            clip_grads_with_norm_(dense, args.max_grad_norm, gradient_norm)
-        for optimizer in state.optimizers:
-            optimizer.step()
+        average_gradients(dense)
+        with guard.watch(output.loss) as gradient_norm:
+            if args.max_grad_norm is not None:
+                clip_grads_with_norm_(dense, args.max_grad_norm, gradient_norm)
+            for optimizer in state.optimizers:
+                optimizer.step()
+            state.average.update_parameters(model)
         model.zero_grad()
-        state.average.update_parameters(model)
-        state.carry = output.carry
+        # A skipped step drops its puzzles: its states may not be finite, and the next step would fail as well.
+        state.carry = replace(output.carry, halted=output.carry.halted | guard.skipped)
         state.step += 1
-        state.seconds = seconds_before + time.perf_counter() - start
-        meters.update(output, gradient_norm)
+        seconds = time.perf_counter() - start
+        state.seconds = seconds_before + seconds
+        state.device_seconds = device_seconds_before + seconds * devices
+        meters.update(output, gradient_norm, guard.skipped)
         progress.update()
 
-        is_last, out_of_time = state.step == args.max_steps, False
+        is_last, stop_reason = state.step == args.max_steps, stopper.reason()
+        if is_last and stop_reason == TIME_LIMIT:
+            stop_reason = None
         if state.step % args.log_steps == 0 or is_last:
             means = meters.report()
-            if not (math.isfinite(means["answer_loss"]) and math.isfinite(means["gradient_norm"])):
-                progress.close()
-                raise UserError(
-                    f"the loss or its gradient is not finite at step {state.step}: the same command with a lower "
-                    "--learning_rate goes on from the last checkpoint"
-                )
-            rate, cpu_seconds = args.learning_rate * factor, time.process_time()
-            log.write(
-                state.step, {**means, "learning_rate": rate, "seconds": state.seconds, "cpu_seconds": cpu_seconds}
-            )
-            progress.set_postfix_str(
-                f"loss {means['answer_loss']:.3f}, exact {means['exact_accuracy']:.1%}, "
-                f"steps {means['mean_steps']:.1f}, {means['puzzles_per_second']:.0f} puzzles/s"
-            )
-            out_of_time = exceeds(time.perf_counter() - start, args.time_limit_minutes, accelerator)
+            times = {"seconds": state.seconds, "cpu_seconds": time.process_time()}
+            log.write(state.step, {**means, **learning_rates(state.optimizers), **times})
+            progress.set_postfix_str(progress_line(means))
         is_due = args.eval_steps is not None and (state.step % args.eval_steps == 0 or is_last)
         if is_last and args.accumulate_votes:  # the evaluation after training votes for this step
             is_due = False
-        if is_due and not out_of_time:
-            before = time.perf_counter()
-            scores = evaluate_average(state, test_puzzles, args, accelerator, args.eval_examples)
-            log.write(state.step, {"eval": scores, "eval_exact_accuracy": scores["exact_accuracy"]})
-            progress.write(
-                f"step {state.step}: {scores['exact_accuracy']:.1%} of {scores['num_examples']} test puzzles exact, "
-                f"{scores['mean_steps']:.1f} steps"
+        if is_due and stop_reason is None:
+            before, votes = time.perf_counter(), deepcopy(state.votes)
+            scores = evaluate_average(
+                state, test_puzzles, args, accelerator, args.eval_examples, stopped=stopper.requested
             )
-            if scores["exact_accuracy"] > state.best_accuracy:
-                state.best_accuracy = scores["exact_accuracy"]
-                if accelerator.is_main_process:
-                    publish(output_dir / "checkpoints" / "best")
+            stop_reason = stopper.reason(now=True)
+            if stop_reason is None or stop_reason == TIME_LIMIT:
+                record(scores)
+            else:  # the evaluation was cut short
+                state.votes = votes
             meters.start += time.perf_counter() - before
-        if state.step % args.save_steps == 0 or is_last or out_of_time:
-            save()
-        if out_of_time and not is_last:
+        if guard.streak >= args.max_skipped_steps:
+            progress.close()
+            raise UserError(
+                f"{guard.culprit} was not finite at step {guard.first_step}, and so it went for {guard.streak} steps "
+                "(all were skipped): the same command with a lower --learning_rate goes on from the last checkpoint"
+            )
+        save_is_due |= state.step % args.save_steps == 0
+        must_save = is_last or stop_reason is not None
+        if (must_save or save_is_due) and (guard.is_sound() or must_save):
+            save_is_due, failure = False, save()
+            if failure is not None:
+                kept = [folder.name for folder in list_checkpoints(output_dir)][-1:]
+                tell(f"warning: no checkpoint of step {state.step} ({failure}); the last one is {kept or 'missing'}")
+                require(stop_reason is None, f"{stop_reason}: stopped at step {state.step} without a checkpoint")
+        if stop_reason is not None:
             progress.close()
             accelerator.print(
-                f"time limit: stopped at step {state.step} of {args.max_steps}; the same command goes on"
+                f"{stop_reason}: stopped at step {state.step} of {args.max_steps}; the same command goes on"
             )
             return None
     progress.close()
-    if accelerator.is_main_process:
-        publish(output_dir)
+    failure = failure_of(partial(publish, output_dir), accelerator)
+    require(failure is None, f"the model could not be written to {output_dir}: {failure}")
     return state
 
 
@@ -240,20 +239,13 @@ def digest_of(puzzles: Puzzles) -> str:
     return hashlib.blake2b(b"".join(column.numpy().tobytes() for column in columns), digest_size=8).hexdigest()
 
 
-def exceeds(seconds: float, limit_minutes: float | None, accelerator: Accelerator) -> bool:
-    """Whether any process has run longer than the limit; the same answer on all of them."""
-    if limit_minutes is None:
-        return False
-    over = torch.tensor(float(seconds > 60 * limit_minutes), device=accelerator.device)
-    return accelerator.reduce(over).item() > 0
-
-
 def evaluate_average(
     state: TrainState,
     puzzles: Puzzles,
     args: TrainArguments,
     accelerator: Accelerator,
     max_examples: int | None = None,
+    stopped: Callable[[], bool] = lambda: False,
     **arc_arguments: Any,
 ) -> dict:
     """Scores of the averaged weights on the first `max_examples` puzzles; see [`evaluate`] and [`evaluate_arc`]."""
@@ -261,12 +253,15 @@ def evaluate_average(
     if puzzles.augmented_tasks:
         votes = state.votes if args.accumulate_votes else None
         run = partial(evaluate_arc, num_votes=args.num_votes, votes=votes, **arc_arguments)
-    return run(
+    scores = run(
         state.averaged_model,
         puzzles.first(max_examples),
         batch_size=args.eval_batch_size,
         accelerator=accelerator,
         autocast=build_autocast(args, accelerator),
+        stopped=stopped,
         halt_threshold=args.eval_halt_threshold,
         seed=args.seed,
     )
+    release_rows(state.averaged_model)
+    return scores

@@ -3,6 +3,8 @@
 
 import json
 import os
+import resource
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,15 @@ from torch import Tensor
 from modeling_trm import TrmOutput
 from modeling_trm.modeling_trm import IGNORE_INDEX
 
+from .arguments import TrainArguments
+from .checkpoint import TrainState
+
 
 class Meters:
     """Sums of training metrics, kept on the device between two reports so that no step waits for it.
 
-    As in the official code, accuracies and steps are those of the puzzles that halted in the step.
+    As in the official code, accuracies and steps are those of the puzzles that halted in the step. Skipped steps count
+    as such and in no mean.
     """
 
     def __init__(self, accelerator: Accelerator):
@@ -26,11 +32,11 @@ class Meters:
         self.reset()
 
     def reset(self) -> None:
-        self.sums = torch.zeros(8, device=self.accelerator.device)
+        self.sums = torch.zeros(11, device=self.accelerator.device)
         self.start = time.perf_counter()
 
     @torch.no_grad()
-    def update(self, output: TrmOutput, gradient_norm: Tensor) -> None:
+    def update(self, output: TrmOutput, gradient_norm: Tensor, skipped: Tensor) -> None:
         carry, right = output.carry, output.correct
         labelled = (carry.labels != IGNORE_INDEX).sum(-1)
         done, exact = carry.halted, right.sum(-1) == labelled
@@ -41,26 +47,72 @@ class Meters:
             gradient_norm,
             done.sum(),
             (done & exact).sum(),
+            (done * (right.sum(-1) / labelled.clamp(min=1))).sum(),
             (done & ((output.halt_logits >= 0) == exact)).sum(),
             (done * carry.steps).sum(),
         )
-        self.sums += torch.stack([value.float() for value in values])
+        rows = torch.full_like(gradient_norm, len(done))
+        self.sums[:-2] += torch.where(skipped, 0, torch.stack([value.float() for value in values]))
+        self.sums[-2:] += torch.stack([skipped.float(), rows.float()])
 
     def report(self) -> dict[str, float]:
-        """Means since the last report over all processes; the one place that waits for the device."""
-        steps, *sums = self.accelerator.reduce(self.sums, "mean").tolist()
-        answer_loss, halt_loss, gradient_norm, done, exact, halting, supervision_steps = sums
+        """Means and rates since the last report over all processes; the one place that waits for the device.
+
+        Without the means if all steps were skipped.
+        """
+        steps, *sums, done, exact, cells, halting, supervision_steps, skipped, rows = self.accelerator.reduce(
+            self.sums, "mean"
+        ).tolist()
         seconds = time.perf_counter() - self.start
         self.reset()
-        return {
-            "answer_loss": answer_loss / steps,
-            "halt_loss": halt_loss / steps,
-            "gradient_norm": gradient_norm / steps,
-            "exact_accuracy": exact / max(done, 1),
-            "halt_accuracy": halting / max(done, 1),
-            "mean_steps": supervision_steps / max(done, 1),
-            "puzzles_per_second": done * self.accelerator.num_processes / seconds,
+        means = {}
+        if steps > 0:
+            means = dict(
+                zip(("answer_loss", "halt_loss", "gradient_norm"), (total / steps for total in sums), strict=True)
+            )
+            means |= {
+                "exact_accuracy": exact / max(done, 1),
+                "cell_accuracy": cells / max(done, 1),
+                "halt_accuracy": halting / max(done, 1),
+                "mean_steps": supervision_steps / max(done, 1),
+            }
+        world = self.accelerator.num_processes
+        return means | {
+            "puzzles_per_second": done * world / seconds,
+            "samples_per_second": rows * world / seconds,
+            "skipped_steps": skipped,
+            "peak_memory_gb": peak_memory(self.accelerator.device) / 1e9,
         }
+
+
+def progress_line(report: dict[str, float]) -> str:
+    """A report in a few words."""
+    words = [f"{report['puzzles_per_second']:.0f} puzzles/s"]
+    if "answer_loss" in report:
+        loss, exact, steps = (report[name] for name in ("answer_loss", "exact_accuracy", "mean_steps"))
+        words = [f"loss {loss:.3f}, exact {exact:.1%}, steps {steps:.1f}", *words]
+    if report["skipped_steps"]:
+        words.append(f"{report['skipped_steps']:.0f} steps skipped")
+    return ", ".join(words)
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most memory this process has used so far, in bytes: of the GPU, or without one of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def summary(state: TrainState, args: TrainArguments, accelerator: Accelerator) -> str:
+    """What a run has cost, in one line, and the best of its periodic evaluations."""
+    unit = "GPU-hours" if accelerator.device.type == "cuda" else "CPU-core-hours"
+    words = [f"{state.seconds:.0f} s of training", f"{state.device_seconds / 3600:.3g} {unit}"]
+    if args.price_per_hour is not None:
+        words.append(f"${state.device_seconds / 3600 * args.price_per_hour:.2f} at ${args.price_per_hour:g} per hour")
+    if state.best_accuracy >= 0:
+        words.append(f"best accuracy {state.best_accuracy:.1%}")
+    return ", ".join(words)
 
 
 class TrainLog:
@@ -82,6 +134,9 @@ class TrainLog:
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
-            with self.path.open("a") as file:
-                file.write(json.dumps({"step": step, **values}) + "\n")
+            try:
+                with self.path.open("a") as file:
+                    file.write(json.dumps({"step": step, **values}) + "\n")
+            except OSError as error:
+                self.accelerator.print(f"warning: the log of step {step} could not be written: {error}")
         self.accelerator.log({name: value for name, value in values.items() if isinstance(value, float)}, step=step)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal, cast
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.swa_utils import AveragedModel
@@ -15,6 +14,8 @@ from modeling_trm import TrmForPuzzleSolving
 from modeling_trm.modeling_trm import TrmAttention, TrmPuzzleEmbedding
 
 from .arguments import TrainArguments
+from .exchange import all_gather
+from .puzzle_table import ShardedPuzzleEmbedding
 
 
 class AdamATan2(Optimizer):
@@ -93,10 +94,16 @@ class SignSGD(Optimizer):
     Args:
         params: embedding tables with sparse gradients. lr: size of each element's step.
         weight_decay: relative shrinkage per step is lr * weight_decay.
+        exchange: `False` if the gradients have those of all processes already.
+
+    Attributes:
+        found_inf: if true, `step` changes nothing; a scalar on the device, or `None`.
     """
 
-    def __init__(self, params: Iterable, lr: float = 1e-4, weight_decay: float = 1.0):
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+    found_inf: Tensor | None = None
+
+    def __init__(self, params: Iterable, lr: float = 1e-4, weight_decay: float = 1.0, exchange: bool = True):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "exchange": exchange})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -104,20 +111,16 @@ class SignSGD(Optimizer):
             for table in group["params"]:
                 if table.grad is None:
                     continue
-                ids, rows = all_gather(table.grad._indices()[0]), all_gather(table.grad._values())
+                ids, rows = table.grad._indices()[0], table.grad._values()
+                if group["exchange"]:
+                    ids, rows = all_gather(ids), all_gather(rows)
                 total = torch.sparse_coo_tensor(ids.unsqueeze(0), rows, table.shape, check_invariants=False).coalesce()
                 ids, gradient = total.indices()[0], total.values()
-                decayed = table[ids] * (1 - group["lr"] * group["weight_decay"])
-                table.index_copy_(0, ids, decayed.sub_(gradient.sign(), alpha=group["lr"]))
-
-
-def all_gather(tensor: Tensor) -> Tensor:
-    """The tensors of all processes, equal in shape, joined along the first dimension."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return tensor
-    gathered = tensor.new_empty(dist.get_world_size() * tensor.shape[0], *tensor.shape[1:])
-    dist.all_gather_into_tensor(gathered, tensor.contiguous())
-    return gathered
+                before = table[ids]
+                after = (before * (1 - group["lr"] * group["weight_decay"])).sub_(gradient.sign(), alpha=group["lr"])
+                if self.found_inf is not None:
+                    after = torch.where(self.found_inf, before, after)
+                table.index_copy_(0, ids, after)
 
 
 class HeadwiseMuon(Muon):
@@ -152,15 +155,21 @@ class HeadwiseMuon(Muon):
 
 def build_optimizers(model: TrmForPuzzleSolving, args: TrainArguments) -> list[Optimizer]:
     """The optimizers in the order they step: puzzle embeddings, then (with Muon) block matrices, then the rest."""
-    tables = [module.weight for module in model.modules() if isinstance(module, TrmPuzzleEmbedding)]
+    table = model.model.puzzle_embeddings
     matrices = list(model.model.network.parameters()) if args.use_muon else []
-    taken = {id(parameter) for parameter in [*tables, *matrices]}
+    taken = {id(parameter) for parameter in [*matrices, *([] if table is None else [table.weight])]}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in taken]
 
     optimizers: list[Optimizer] = []
-    if tables:
-        decay = args.puzzle_embedding_weight_decay
-        optimizers.append(SignSGD(tables, lr=args.puzzle_embedding_learning_rate, weight_decay=decay))
+    if table is not None:
+        optimizers.append(
+            SignSGD(
+                [table.weight],
+                lr=args.puzzle_embedding_learning_rate,
+                weight_decay=args.puzzle_embedding_weight_decay,
+                exchange=not isinstance(table, ShardedPuzzleEmbedding),
+            )
+        )
     if matrices:
         attentions = [module for module in model.modules() if isinstance(module, TrmAttention)]
         head_size = {cast(nn.Parameter, module.qkv_proj.weight): module.head_size for module in attentions}
@@ -198,6 +207,12 @@ def learning_rate_factor(step: int, warmup_steps: int, total_steps: int, min_rat
         return step / warmup_steps
     progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
     return min_ratio + (1 - min_ratio) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def learning_rates(optimizers: list[Optimizer]) -> dict[str, float]:
+    """The current rate of each optimizer, under the name of its recipe field."""
+    names = {SignSGD: "puzzle_embedding_learning_rate", HeadwiseMuon: "muon_learning_rate"}
+    return {names.get(type(o), "learning_rate"): o.param_groups[0]["lr"] for o in optimizers}
 
 
 def build_average(model: nn.Module, decay: float, warmup: bool = False) -> AveragedModel:

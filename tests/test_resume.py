@@ -1,0 +1,383 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""No way to lose a run: kills, signals, full disks, damaged checkpoints, other numbers of processes."""
+
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from accelerate import Accelerator
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from test_train import ROOT, assert_same_training, checkpoint_tensors, command, finish, log_lines, start
+from tiny import tiny_batch, tiny_model
+
+import train
+from training.arguments import TrainArguments, UserError
+from training.checkpoint import TrainState, list_checkpoints, load_checkpoint, load_local, save_checkpoint
+from training.optimizers import build_average, build_optimizers
+from training.storage import find_damage, load_tensors, save_tensors, write_manifest
+
+# As small as training gets: what is tested does not depend on the size.
+SMALL = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "intermediate_size": 16,
+    "token_mixer_intermediate_size": 16,
+    "max_steps": 24,
+    "batch_size": 8,
+    "save_steps": 5,
+    "log_steps": 1,
+    "eval_steps": 1000,
+    "num_test_puzzles": 8,
+}
+CONSTANT = {"warmup_steps": 0, "min_learning_rate_ratio": 1.0}  # so that max_steps may change between runs
+
+
+def main(output_dir: Path, **fields: object) -> None:
+    """Training in this process."""
+    train.main(command(output_dir, **{**SMALL, **fields})[2:])
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    main(folder)
+    return folder
+
+
+def a_state(seed: int = 0) -> TrainState:
+    """After one step, so that there are moments and a carry."""
+    model = tiny_model(seed, dtype=torch.float32).train()
+    args = TrainArguments(use_muon=True)
+    state = TrainState(model, build_average(model, 0.9), build_optimizers(model, args))
+    output = model(*tiny_batch(8), carry=None)
+    output.loss.backward()
+    for optimizer in state.optimizers:
+        optimizer.step()
+    state.average.update_parameters(model)
+    model.zero_grad()
+    state.carry, state.step = output.carry, 1
+    return state
+
+
+def process(rank: int, world: int) -> SimpleNamespace:
+    """What of an Accelerator tells one process from the others."""
+    return SimpleNamespace(process_index=rank, num_processes=world, device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("before", [1, 2, 4])
+@pytest.mark.parametrize("after", [1, 2, 4])
+def test_carries_are_divided_anew(before: int, after: int, tmp_path: Path) -> None:
+    """Process r of M goes on with the rows r * share ... of the global batch, whoever saved them."""
+    global_rows = {"carry.steps": torch.arange(8), "carry.latent_state": torch.randn(8, 3, 2)}
+    for rank in range(before):
+        rows = {name: tensor.chunk(before)[rank].clone() for name, tensor in global_rows.items()}
+        save_tensors(rows | {"random_state": torch.get_rng_state()}, tmp_path, f"rank-{rank:05d}")
+    for rank in range(after):
+        ours = load_local(tmp_path, before, process(rank, after))
+        assert ours.keys() == {*global_rows, "random_state"}
+        for name, tensor in global_rows.items():
+            assert torch.equal(ours[name], tensor.chunk(after)[rank])
+
+
+def test_a_run_goes_on_with_other_numbers_of_processes(tmp_path: Path) -> None:
+    """Two processes, then four, then one: the puzzles and steps of the global batch are those of a run of one."""
+    fields = {**CONSTANT, "learning_rate": 1e-4, "muon_learning_rate": 1e-4}
+    main(tmp_path / "one", **fields, max_steps=9)
+    for processes, max_steps in ((2, 3), (4, 6)):
+        output = finish(start(tmp_path / "many", processes, **{**SMALL, **fields, "max_steps": max_steps}))
+        assert processes == 2 or "going on from step 3 of 6" in output
+    main(tmp_path / "many", **fields, max_steps=9)
+    one, many = ([line for line in log_lines(tmp_path / name) if "answer_loss" in line] for name in ("one", "many"))
+    assert [line["step"] for line in many] == list(range(1, 10))
+    for ours, theirs in zip(one, many, strict=True):
+        assert ours["answer_loss"] == pytest.approx(theirs["answer_loss"], rel=1e-3)
+        assert ours["mean_steps"] == theirs["mean_steps"]
+    ours, theirs = (checkpoint_tensors(tmp_path / name) for name in ("one", "many"))
+    for name in ("input_ids", "labels", "steps", "halted"):
+        assert torch.equal(*(tensors[f"rank-00000.safetensors/carry.{name}"] for tensors in (ours, theirs)))
+
+
+@given(st.integers(1, 4000), st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9)), min_size=1, max_size=6))
+def test_parts_are_bounded_and_join_again(tmp_path_factory, max_bytes: int, shapes: list[tuple[int, int]]) -> None:
+    folder = tmp_path_factory.mktemp("parts")
+    tensors = {f"t{number}": torch.randn(*shape) for number, shape in enumerate(shapes)} | {"scalar": torch.tensor(7)}
+    save_tensors(tensors, folder, "training", max_bytes)
+    row = max((tensor[:1].nbytes for tensor in tensors.values() if tensor.ndim), default=0)
+    for path in folder.iterdir():
+        assert path.stat().st_size <= max(max_bytes, row + 256) + 64
+    again = load_tensors(folder, "training")
+    assert again.keys() == tensors.keys()
+    assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
+
+
+@given(st.data())
+def test_any_change_of_a_folder_is_seen(tmp_path_factory, data: st.DataObject) -> None:
+    folder = tmp_path_factory.mktemp("folder")
+    contents = {"a.safetensors": bytes(range(200)), "state.json": b"{}", "empty": b""}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    write_manifest(folder)
+    assert find_damage(folder) is None
+    path = folder / data.draw(st.sampled_from([*contents, "manifest.json"]))
+    before = path.read_bytes()
+    kind = data.draw(st.sampled_from(["flip", "cut", "remove"] if before else ["remove"]))
+    if kind == "flip":
+        at, bit = data.draw(st.integers(0, len(before) - 1)), data.draw(st.integers(0, 7))
+        path.write_bytes(before[:at] + bytes([before[at] ^ 1 << bit]) + before[at + 1 :])
+    elif kind == "cut":
+        path.write_bytes(before[: data.draw(st.integers(0, len(before) - 1))])
+    else:
+        path.unlink()
+    assert find_damage(folder) is not None
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("harm", [truncate, flip_a_bit, Path.unlink])
+@pytest.mark.parametrize("name", ["training.safetensors", "rank-00000.safetensors", "state.json"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(name: str, harm, tmp_path: Path, capsys) -> None:
+    args, accelerator = TrainArguments(checkpoint_total_limit=3), Accelerator(cpu=True)
+    state = a_state()
+    for step in (1, 2, 3):
+        state.step = step
+        assert save_checkpoint(state, tmp_path, accelerator, {}, args) is None
+    harm(tmp_path / "checkpoints" / "step-00000003" / name)
+    fresh = a_state(seed=1)
+    assert load_checkpoint(fresh, tmp_path, accelerator, {}, False)
+    assert fresh.step == 2
+    ours, theirs = state.tensors(), fresh.tensors()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    (warning,) = capsys.readouterr().out.splitlines()
+    assert "step-00000003 is damaged" in warning and name in warning and "using step-00000002" in warning
+    # Out of the way of what will be saved and removed from here on.
+    assert [folder.name for folder in list_checkpoints(tmp_path)] == ["step-00000001", "step-00000002"]
+
+
+def test_with_no_undamaged_checkpoint_nothing_is_overwritten(tmp_path: Path) -> None:
+    args, accelerator = TrainArguments(), Accelerator(cpu=True)
+    assert save_checkpoint(a_state(), tmp_path, accelerator, {}, args) is None
+    truncate(tmp_path / "checkpoints" / "step-00000001" / "training.safetensors")
+    with pytest.raises(UserError, match=r"all checkpoints .* are damaged"):
+        load_checkpoint(a_state(), tmp_path, accelerator, {}, False)
+    assert list_checkpoints(tmp_path)
+
+
+def test_a_compact_checkpoint_rounds_the_moments_and_drops_the_puzzles(tmp_path: Path) -> None:
+    args = TrainArguments(compact_checkpoints=True, checkpoint_max_shard_size=1)
+    state, fresh, accelerator = a_state(), a_state(seed=1), Accelerator(cpu=True)
+    fresh.carry = None
+    assert save_checkpoint(state, tmp_path, accelerator, {}, args) is None
+    assert load_checkpoint(fresh, tmp_path, accelerator, {}, False)
+    assert fresh.carry is None
+    ours, theirs = state.tensors(), fresh.tensors()
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        rounded = name.startswith("optimizer.") and tensor.ndim > 0
+        assert torch.equal(tensor.bfloat16().float() if rounded else tensor, theirs[name]), name
+        assert theirs[name].dtype == tensor.dtype
+
+
+def test_states_saved_in_float32_go_on_in_bfloat16(tmp_path: Path) -> None:
+    args, accelerator = TrainArguments(), Accelerator(cpu=True)
+    state = a_state()
+    assert save_checkpoint(state, tmp_path, accelerator, {}, args) is None
+    fresh = a_state(seed=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert load_checkpoint(fresh, tmp_path, accelerator, {}, False)
+        carry = fresh.model(*tiny_batch(8), carry=fresh.carry).carry
+    assert carry.answer_state.dtype == carry.latent_state.dtype == torch.bfloat16
+
+
+def test_another_recipe_can_be_insisted_on(uninterrupted: Path, tmp_path: Path, capsys) -> None:
+    """Another batch size and exploration: refused, named, and done when asked to, from the same weights."""
+    main(tmp_path, max_steps=5)
+    changes = {"batch_size": 4, "halt_exploration_prob": 0.2}
+    with pytest.raises(UserError, match=r"batch_size=8, not 4, and with model\.halt_exploration_prob=0\.5, not 0\.2"):
+        main(tmp_path, **changes)
+    capsys.readouterr()
+    main(tmp_path, **changes, resume_anyway=True, max_steps=6)
+    output = capsys.readouterr().out
+    assert "warning" in output and "batch_size=8, not 4" in output and "going on from step 5 of 6" in output
+    assert checkpoint_tensors(tmp_path)["rank-00000.safetensors/carry.halted"].shape == (4,)
+    with pytest.raises(UserError, match="does not fit this recipe"):
+        main(tmp_path, **changes, resume_anyway=True, hidden_size=32)
+
+
+def test_the_optimizer_can_change_without_its_moments(tmp_path: Path) -> None:
+    main(tmp_path, max_steps=5)
+    main(tmp_path, max_steps=6, use_muon=False, optimizer="adamw", resume_anyway=True)
+    names = checkpoint_tensors(tmp_path).keys()
+    assert not any("momentum_buffer" in name for name in names)
+    assert any("exp_avg_sq" in name for name in names)
+
+
+def wait_for_step(run: subprocess.Popen, folder: Path, step: int) -> None:
+    while not any(line["step"] >= step for line in log_lines(folder)):
+        assert run.poll() is None, run.communicate()[0]
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_and_exits(number: signal.Signals, uninterrupted: Path, tmp_path: Path) -> None:
+    run = start(tmp_path, **{**SMALL, "save_steps": 1000})
+    wait_for_step(run, tmp_path, 7)
+    sent = time.perf_counter()
+    run.send_signal(number)
+    output = finish(run)
+    assert time.perf_counter() - sent < 10
+    (line,) = [line for line in output.splitlines() if number.name in line]
+    (folder,) = list_checkpoints(tmp_path)
+    assert line == f"{number.name}: stopped at step {int(folder.name[5:])} of 24; the same command goes on"
+    main(tmp_path)
+    assert_same_training(uninterrupted, tmp_path)
+
+
+def test_a_signal_cuts_an_evaluation_short(tmp_path: Path) -> None:
+    run = start(tmp_path, **{**SMALL, "eval_steps": 1, "eval_batch_size": 1, "num_test_puzzles": 1000})
+    wait_for_step(run, tmp_path, 1)
+    time.sleep(0.5)
+    sent = time.perf_counter()
+    run.send_signal(signal.SIGTERM)
+    assert "SIGTERM: stopped at step 1 of 24" in finish(run)
+    assert time.perf_counter() - sent < 10
+    assert not any("eval" in line for line in log_lines(tmp_path))
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+def test_processes_that_hear_of_a_signal_at_different_times_stop_together(tmp_path: Path) -> None:
+    """Only the second of two processes is told."""
+    run = start(tmp_path, 2, **{**SMALL, "max_steps": 5000, "save_steps": 10**6})
+    wait_for_step(run, tmp_path, 3)
+    sent = time.perf_counter()
+    os.kill(children(run.pid)[1], signal.SIGTERM)
+    output = finish(run)
+    assert time.perf_counter() - sent < 10
+    (line,) = [line for line in output.splitlines() if "SIGTERM: stopped" in line]
+    (folder,) = list_checkpoints(tmp_path)
+    assert f"step {int(folder.name[5:])} of" in line
+    steps = [load_file(path)["carry.steps"] for path in sorted(folder.glob("rank-*"))]
+    assert len(steps) == 2
+    assert steps[0].unique().tolist() == steps[1].unique().tolist()  # of the same step
+
+
+def limit_file_size() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+
+def test_training_goes_on_when_nothing_can_be_written(uninterrupted: Path, tmp_path: Path) -> None:
+    """Files cannot grow beyond 20 kB, less than a checkpoint: warnings, and the last good checkpoint stays."""
+    main(tmp_path, max_steps=5, **CONSTANT)
+    before = checkpoint_tensors(tmp_path)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = command(tmp_path, **{**SMALL, **CONSTANT, "max_steps": 12, "save_steps": 3, "eval_steps": 10})
+    done = subprocess.run(words, env=environment, preexec_fn=limit_file_size, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    output = done.stdout + done.stderr
+    for step in (6, 9, 12):
+        (line,) = [line for line in output.splitlines() if f"no checkpoint of step {step} " in line]
+        assert "File too large" in line and "step-00000005" in line
+    (error,) = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert "the model could not be written" in error
+    assert [line["step"] for line in log_lines(tmp_path)][-1] == 12
+    assert [folder.name for folder in list_checkpoints(tmp_path)] == ["step-00000005"]
+    assert not [path for path in tmp_path.rglob("*") if "tmp" in path.name]
+    after = checkpoint_tensors(tmp_path)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of 2 MB, where one may be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("needs the right to mount a file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_training_survives_a_full_disk(uninterrupted: Path, small_disk: Path) -> None:
+    """Filled up between two checkpoints and freed again: the run ends as if nothing had been."""
+    run_dir = small_disk / "run"
+    run = start(run_dir, **{**SMALL, "save_steps": 1, "max_steps": 400, **CONSTANT})
+    wait_for_step(run, run_dir, 5)
+    filler = small_disk / "filler"
+    try:
+        with filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+    except OSError:
+        full = sum(1 for _ in log_lines(run_dir))
+    time.sleep(1)
+    kept = [folder for folder in list_checkpoints(run_dir) if find_damage(folder) is None]
+    assert kept
+    filler.unlink()
+    wait_for_step(run, run_dir, full + 20)
+    run.send_signal(signal.SIGTERM)
+    output = finish(run)
+    assert "No space left on device" in output
+    assert not list(run_dir.rglob("*.tmp"))
+    assert all(find_damage(folder) is None for folder in list_checkpoints(run_dir))
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """kill -9, twenty times in a row, with a checkpoint at every step: in the end, the uninterrupted run's weights."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["test_resume"])  # the libraries are imported once, not twenty times
+    fields = {"max_steps": 150, "use_muon": False}
+    run, dice = partial(context.Process, target=main), random.Random(0)
+    for _ in range(20):
+        killed = run(args=(tmp_path / "killed",), kwargs={**fields, "save_steps": 1})
+        before = len(log_lines(tmp_path / "killed"))
+        killed.start()
+        steps = dice.randint(0, 6)  # 0: it may not even have started to train
+        while len(log_lines(tmp_path / "killed")) < before + steps and killed.is_alive():
+            time.sleep(0.001)
+        killed.join(dice.uniform(0, 0.1 if steps else 1.0))
+        assert killed.is_alive()
+        killed.kill()
+        killed.join()
+    for name in ("killed", "whole"):
+        last = run(args=(tmp_path / name,), kwargs={**fields, "save_steps": 50})
+        last.start()
+        last.join(300)
+        assert last.exitcode == 0
+    ours, theirs = checkpoint_tensors(tmp_path / "killed"), checkpoint_tensors(tmp_path / "whole")
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("killed", "whole")]
+    assert models[0] == models[1]
+    steps = [[line["step"] for line in log_lines(tmp_path / name)] for name in ("killed", "whole")]
+    assert steps[0] == steps[1]

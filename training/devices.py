@@ -1,0 +1,108 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""What the machine computes on, and the kernels that are fastest there. The mathematics is the same everywhere."""
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from modeling_trm import TrmForPuzzleSolving
+
+from .arguments import TrainArguments
+
+SHORT_SEQUENCE = 256  # up to this length attention in plain operations beats the CPU's fused kernel in bfloat16
+
+
+def start_accelerator(**options: Any) -> Accelerator:
+    """Accelerate on the best device; where there is only a CPU it must be told, or each process would be alone."""
+    return Accelerator(mixed_precision="no", cpu=not torch.accelerator.is_available(), **options)
+
+
+def build_autocast(args: TrainArguments, accelerator: Accelerator) -> Callable[[], AbstractContextManager]:
+    """The context of the computation; it also casts each weight once per step. float32 where bf16 is only emulated."""
+    if args.mixed_precision == "no" or not has_bf16(accelerator.device):
+        return nullcontext
+    return partial(torch.autocast, accelerator.device.type, torch.bfloat16)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 itself, which is then faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type != "cpu" or any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
+
+
+def choose_kernels(model: TrmForPuzzleSolving) -> None:
+    """Gives a model on a CPU the kernels that are fastest for its compute dtype, that of autocast inside autocast."""
+    if model.device.type != "cpu":
+        return
+    dtype = model.model.compute_dtype
+    if dtype == torch.bfloat16 and model.config.prefix_len + model.config.seq_len <= SHORT_SEQUENCE:
+        model.set_attn_implementation("eager")
+    if dtype == torch.float32 and is_slow_in_mkl():
+        for module in model.modules():
+            if type(module) is nn.Linear and module.bias is None:
+                module.__class__ = OneDnnLinear
+
+
+def is_slow_in_mkl() -> bool:
+    """Whether MKL, through which torch multiplies float32 matrices, leaves AVX-512 unused: on AMD it does."""
+    has = torch.cpu.get_capabilities()
+    return "AMD" in has.get("cpu_name", "") and has.get("avx512_f", False)
+
+
+@torch.library.custom_op("trm::onednn_linear", mutates_args=())
+def onednn_linear(hidden: Tensor, weight: Tensor) -> Tensor:
+    """`F.linear` of float32 tensors on a CPU through oneDNN: another order of summation, the same precision."""
+    return torch.ops.mkldnn._linear_pointwise(hidden, weight, None, "none", [], "")
+
+
+@onednn_linear.register_fake
+def shape_of_linear(hidden: Tensor, weight: Tensor) -> Tensor:
+    return hidden.new_empty(*hidden.shape[:-1], weight.shape[0])
+
+
+def differentiate_linear(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    hidden, weight = ctx.saved_tensors
+    to_hidden, to_weight = ctx.needs_input_grad
+    return (
+        onednn_linear(gradient, weight.t()) if to_hidden else None,
+        onednn_linear(gradient.flatten(0, -2).t(), hidden.flatten(0, -2).t()) if to_weight else None,
+    )
+
+
+onednn_linear.register_autograd(
+    differentiate_linear, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs)
+)
+
+
+class OneDnnLinear(nn.Linear):
+    """A linear layer without bias that multiplies float32 through oneDNN."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return onednn_linear(input, self.weight)
+
+
+def compile_network(model: TrmForPuzzleSolving, accelerator: Accelerator) -> None:
+    """Compiles the network where it can be: on a CPU that takes a C++ compiler."""
+    if accelerator.device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
+        accelerator.print("no C++ compiler (g++) found: the network is not compiled, which takes longer")
+        return
+    accelerator.print("compiling the network: the first step takes some twenty seconds on a CPU")
+    model.model.network.compile(dynamic=False)
+
+
+def hint_at_idle_cores(accelerator: Accelerator) -> None:
+    """`accelerate launch` gives each CPU process one thread unless it is told."""
+    share = (os.cpu_count() or 1) // accelerator.num_processes
+    if accelerator.device.type == "cpu" and torch.get_num_threads() < share:
+        accelerator.print(
+            f"computing on {torch.get_num_threads()} of {share} cores per process: to use all, "
+            f"accelerate launch --num_cpu_threads_per_process {share} train.py ..."
+        )

@@ -1,0 +1,78 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""When a run stops before its last step: asked by a signal, or out of time. All processes stop at the same step."""
+
+import signal
+import time
+from contextlib import ContextDecorator
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # schedulers announce an end by one of these
+TIME_LIMIT = "time limit"
+SECONDS_BETWEEN = 1.0
+
+
+class SignalNote(ContextDecorator):
+    """Within it, `SIGNALS` do not end the process but are noted in `number` (0: none yet)."""
+
+    number = 0
+
+    def __enter__(self) -> None:
+        self.number = 0
+        self.before = {number: signal.signal(number, self.receive) for number in SIGNALS}
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+
+
+signal_note = SignalNote()
+
+
+class Stopper:
+    """Asked after every step whether the run should stop there.
+
+    A single process looks at the signal and the clock. Signals reach several processes at different steps, so those
+    exchange what they know; as that waits for the device, they do it about once a second, at steps that follow from
+    the pace they agreed on the last time.
+
+    Args:
+        accelerator: of the run.
+        time_limit_minutes: from now on; `None` for no limit.
+    """
+
+    def __init__(self, accelerator: Accelerator, time_limit_minutes: float | None):
+        self.accelerator = accelerator
+        self.start = self.last_time = time.perf_counter()
+        self.limit = 60 * time_limit_minutes if time_limit_minutes else float("inf")
+        self.calls, self.calls_until_exchange = 0, 1
+
+    def requested(self) -> bool:
+        """Whether this process has been sent a signal; others may not have been, yet."""
+        return signal_note.number != 0
+
+    def reason(self, now: bool = False) -> str | None:
+        """The name of a signal, `TIME_LIMIT`, or `None` to go on; all processes must call it after every step.
+
+        Several processes that have not just exchanged what they know do so with `now`.
+        """
+        self.calls += 1
+        if self.accelerator.num_processes > 1 and self.calls < self.calls_until_exchange and not now:
+            return None
+        time_now = time.perf_counter()
+        known: Any = (signal_note.number, time_now - self.start > self.limit, (time_now - self.last_time) / self.calls)
+        if self.accelerator.num_processes > 1:
+            told = torch.tensor([known], dtype=torch.float32, device=self.accelerator.device)
+            known = self.accelerator.gather(told).max(0).values.tolist()
+        number, is_over, seconds_per_step = known
+        self.calls, self.last_time = 0, time_now
+        self.calls_until_exchange = max(1, int(SECONDS_BETWEEN / seconds_per_step))
+        if number:
+            return signal.Signals(int(number)).name
+        return TIME_LIMIT if is_over else None
