@@ -103,9 +103,9 @@ def train(
     settings["data"] = digest_of(train_puzzles)
     fields = config.to_dict()
     settings |= {f"model.{name}": fields[name] for name in TrmConfig.__annotations__ if name in fields}
-    depth = DepthSchedule(args.depth_schedule, config, args.max_steps)
     torch.manual_seed(args.seed)
     model = build_model(config, accelerator.device, args.shard_puzzle_embeddings).train()
+    depth = DepthSchedule(args.depth_schedule, model.config, args.max_steps)
     autocast = build_autocast(args, accelerator)
     with autocast():
         choose_kernels(model)
@@ -124,7 +124,7 @@ def train(
     # The puzzle embeddings have sparse gradients, which their optimizer exchanges.
     dense = [parameter for name, parameter in model.named_parameters() if name != PUZZLE_TABLE]
     copy_from_first([*dense, *model.buffers()])
-    batches = TrainBatches(train_puzzles, args, config, accelerator)
+    batches = TrainBatches(train_puzzles, args, model.config, accelerator)
     log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
     save = partial(save_checkpoint, state, output_dir, accelerator, settings, args)
     guard, stopper = StepGuard(state, accelerator), Stopper(accelerator, args.time_limit_minutes)
