@@ -10,7 +10,7 @@ carries, rows of the global batch in the order of the processes, are divided ane
 import json
 import re
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -164,12 +164,11 @@ def load_checkpoint(
     if folder is None:
         return False
     record = json.loads((folder / "state.json").read_text())
-    before = record["settings"]
-    # a setting that the code which wrote the checkpoint did not know is not a difference
+    before = defaults() | record["settings"]
     changes = {
-        name: f"{name}={before[name]}, not {value}"
+        name: f"{name}={before.get(name)}, not {value}"
         for name, value in settings.items()
-        if before.get(name, value) != value
+        if before.get(name) != value
     }
     require(
         not changes or resume_anyway,
@@ -240,6 +239,12 @@ def newest_undamaged(output_dir: Path, accelerator: Accelerator) -> Path | None:
 
 def rank_stem(rank: int) -> str:
     return f"rank-{rank:05d}"
+
+
+def defaults() -> dict[str, Any]:
+    """What a setting was before the code that wrote the checkpoint knew of it."""
+    own = {field.name: field.default for field in fields(TrainArguments)}
+    return own | {f"model.{name}": getattr(TrmConfig, name) for name in TrmConfig.__annotations__}
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:
