@@ -32,14 +32,21 @@ def random_order(seed: int, size: int, positions: Tensor, *, purpose: str) -> Te
 
 
 @lru_cache(maxsize=2)
-def _permutation(num_examples: int, seed: int, epoch: int, groups: tuple[int, ...] | None = None) -> Tensor:
+def _permutation(
+    num_examples: int, seed: int, epoch: int, groups: tuple[int, ...] | None, device: torch.device
+) -> Tensor:
     """The order of one epoch, int64 [num_examples]."""
-    keys = random_bits(seed, epoch, torch.arange(num_examples), 1, purpose="order")
+    keys = random_bits(seed, epoch, torch.arange(num_examples, device=device), 1, purpose="order")
     order = keys.squeeze(1).argsort(stable=True)
     if groups is None:
         return order
-    group_keys = random_bits(seed, epoch, torch.tensor(groups), 1, purpose="order of groups").squeeze(1)
+    group_keys = random_bits(seed, epoch, _as_tensor(groups, device), 1, purpose="order of groups").squeeze(1)
     return order[group_keys[order].argsort(stable=True)]
+
+
+@lru_cache(maxsize=2)
+def _as_tensor(groups: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(groups, device=device)
 
 
 @dataclass(frozen=True)
@@ -68,13 +75,13 @@ class ExampleSampler:
 
     def batch(self, step: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """The epoch and the index of each example of batch `step` (0, 1, ...): two int64 [batch_size]."""
-        start, stop = step * self.batch_size, (step + 1) * self.batch_size
-        epoch = torch.arange(start, stop) // self.num_examples
-        index = torch.cat([self._slice(e, start, stop) for e in range(int(epoch[0]), int(epoch[-1]) + 1)])
-        return epoch.to(device), index.to(device)
+        start, stop, device = step * self.batch_size, (step + 1) * self.batch_size, torch.device(device)
+        epochs = range(start // self.num_examples, (stop - 1) // self.num_examples + 1)
+        index = torch.cat([self._slice(epoch, start, stop, device) for epoch in epochs])
+        return torch.arange(start, stop, device=device) // self.num_examples, index
 
-    def _slice(self, epoch: int, start: int, stop: int) -> Tensor:
+    def _slice(self, epoch: int, start: int, stop: int, device: torch.device) -> Tensor:
         """The examples of `epoch` between the stream positions `start` and `stop`."""
         offset = epoch * self.num_examples
-        order = _permutation(self.num_examples, self.seed, epoch, self.groups)
+        order = _permutation(self.num_examples, self.seed, epoch, self.groups, device)
         return order[max(0, start - offset) : stop - offset]

@@ -633,7 +633,9 @@ def puzzle_losses(
     log_probs = log_stablemax(logits) if config.loss_type == "stablemax" else F.log_softmax(logits.float(), dim=-1)
     cell_losses = -log_probs.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
     if config.label_smoothing > 0:
-        spread = log_probs if config.answer_token_ids is None else log_probs[..., config.answer_token_ids]
+        spread = log_probs
+        if config.answer_token_ids is not None:  # a list as an index would make the host wait for the device
+            spread = torch.stack([log_probs[..., token] for token in config.answer_token_ids], dim=-1)
         cell_losses = torch.lerp(cell_losses, -spread.mean(-1), config.label_smoothing)
     num_labelled = labelled.sum(-1)
     answer_losses = torch.where(labelled, cell_losses, 0).sum(-1) / num_labelled.clamp(min=1)

@@ -56,7 +56,10 @@ def random_bits(seed: int, epoch: int | Tensor, index: int | Tensor, num_draws: 
         int64 [batch, num_draws] in [0, 2**63), equal on every device (batch is 1 if epoch and index are integers).
     """
     device = next((x.device for x in (epoch, index) if isinstance(x, torch.Tensor)), None)
-    epoch, index = (torch.as_tensor(x, dtype=torch.int64, device=device) for x in (epoch, index))
+    epoch, index = (  # an integer fills a tensor there: copying it would make the host wait
+        x.long() if isinstance(x, torch.Tensor) else torch.full((), x, dtype=torch.int64, device=device)
+        for x in (epoch, index)
+    )
     key = _mix(_mix(_stream(purpose, seed) + epoch * _GOLDEN_GAMMA) + index * _GOLDEN_GAMMA)  # [batch] or []
     counter = torch.arange(1, num_draws + 1, device=device) * _GOLDEN_GAMMA
     return _shift_right(_mix(key.reshape(-1, 1) + counter), 1)

@@ -364,7 +364,7 @@ class Queue:
                 state + plan.noise_std * noise.view(state.shape).to(state.dtype)
                 for state, noise in zip((answer_state, latent_state), noises, strict=True)
             )
-        answer_state, latent_state = self.model.model.recur(rows.embeds, answer_state, latent_state)
+        answer_state, latent_state = self.recur(rows.embeds, answer_state, latent_state)
         rows = rows._replace(steps=steps, answer_state=answer_state, latent_state=latent_state)
 
         halt_logits = finite(self.model.halt_logits(answer_state), "halting")
@@ -389,6 +389,19 @@ class Queue:
             self.working = [attempt for attempt, leave in zip(self.working, leaves, strict=True) if not leave]
             rows = rows.select(~done)
         self.rows = rows
+
+    @property
+    def has_buckets(self) -> bool:
+        """Whether shapes may be compiled or captured in CUDA graphs, so that there should be few."""
+        return self.model.device.type != "cpu"
+
+    def recur(self, *states: Tensor) -> list[Tensor]:
+        """The deep recursion of states [rows, prefix + seq, hidden], in buckets of a power of two or a full batch."""
+        count = len(states[0])
+        if self.has_buckets:
+            room = min(1 << (count - 1).bit_length(), max(count, self.batch_size)) - count
+            states = tuple(torch.cat([state, state[:1].expand(room, -1, -1)]) for state in states)
+        return [state[:count] for state in self.model.model.recur(*states)]
 
     def answers(self, rows: Rows) -> Tensor:
         """The answers that the rows' states hold, to the puzzles as they were given, int64 [rows, seq]."""

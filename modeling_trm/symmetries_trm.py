@@ -88,7 +88,10 @@ def sudoku_symmetry(
 
 def is_one_of(values: Tensor, members: tuple[int, ...]) -> Tensor:
     """Whether each value is one of `members`, bool, of the same shape."""
-    return (values[..., None] == torch.tensor(members, device=values.device)).any(-1)
+    found = torch.zeros_like(values, dtype=torch.bool)
+    for member in members:
+        found = found | (values == member)
+    return found
 
 
 def arc_symmetry(

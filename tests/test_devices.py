@@ -1,15 +1,27 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """The kernels chosen for a CPU compute what the plain ones do, and only where they are meant to."""
 
+import copy
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import tiny_model
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from datasets_scripts.tasks import load_puzzles
+from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmModel
 from training import devices
-from training.devices import OneDnnLinear, choose_kernels, onednn_linear
+from training.arguments import TrainArguments
+from training.batches import TrainBatches
+from training.checkpoint import TrainState
+from training.devices import AlignedLinear, OneDnnLinear, choose_kernels, onednn_linear
+from training.guards import StepGuard
+from training.metrics import Meters
+from training.optimizers import ExponentialAverage, build_optimizers, sum_of_equals
 
 sizes = st.integers(1, 40)
 
@@ -77,3 +89,78 @@ def test_a_compiled_network_of_them_trains(monkeypatch: pytest.MonkeyPatch) -> N
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, atol=1e-4, rtol=1e-3, msg=name)
+
+
+@given(ids=st.lists(st.integers(0, 6), min_size=1, max_size=20))
+def test_rows_of_equal_ids_are_summed(ids: list[int]) -> None:
+    ids = torch.tensor(ids)
+    rows = torch.randn(len(ids), 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = torch.stack([rows[ids == number].sum(0) for number in ids])
+    torch.testing.assert_close(sum_of_equals(ids, rows), expected)
+
+
+@given(ins=sizes, outs=sizes)
+def test_padded_products_and_their_gradients_are_the_plain_ones(ins: int, outs: int) -> None:
+    plain = nn.Linear(ins, outs, bias=False, dtype=torch.float64)
+    aligned = copy.deepcopy(plain)
+    aligned.__class__ = AlignedLinear
+    hidden = torch.randn(2, 3, ins, dtype=torch.float64)
+    results = []
+    for layer in (plain, aligned):
+        mine = hidden.clone().requires_grad_()
+        result = layer(mine)
+        results.append([result, *torch.autograd.grad(result.square().sum(), [mine, layer.weight])])
+    for ours, reference in zip(*results, strict=True):
+        torch.testing.assert_close(ours, reference)
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses whatever makes the host wait for the device, or the device for the host's memory.
+
+    On the device `meta`, which has no numbers, reading one fails by itself; copies from the host are caught here. A
+    copy to the host that nobody waits for gives a zero.
+    """
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._to_copy.default and kwargs.get("non_blocking"):
+            return torch.zeros(args[0].shape, dtype=args[0].dtype)
+        result = func(*args, **kwargs)
+        if func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default):
+            devices = {tensor.device.type for tensor in (*args, result) if isinstance(tensor, torch.Tensor)}
+            assert len(devices) == 1, f"{func} copies between {devices}"
+        return result
+
+
+@pytest.mark.parametrize("task", ["sudoku", "arc-agi"])
+def test_a_training_step_never_waits_for_the_device(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch, forward, backward, guard, optimizers, average and meters: no value is read, no shape depends on one."""
+    config, count = {"sudoku": ("mini-6x6", 1000), "arc-agi": ("arc-agi-1", 5)}[task]
+    puzzles = load_puzzles(task, config, "train", num_augmentations=count)
+    processor, device = puzzles.format.processor, torch.device("meta")
+    monkeypatch.setattr(TrmModel, "compute_dtype", torch.float32)  # autocast does not know the device
+    model_config = TrmConfig(
+        vocab_size=len(processor["vocabulary"]), seq_len=processor["height"] * processor["width"], hidden_size=16,
+        num_attention_heads=2, num_puzzles=puzzles.num_puzzles, num_puzzle_tokens=1, deep_cycles=2, latent_cycles=1,
+        loss_type="softmax", label_smoothing=0.1, answer_token_ids=puzzles.format.answer_tokens,
+        random_initial_states=True, state_noise_std=0.1, state_damping=0.1, num_chains=2,
+    )  # fmt: skip
+    with device:
+        model = TrmForPuzzleSolving(model_config).train()
+    args = TrainArguments(batch_size=16, use_muon=True, ema_warmup=True)
+    accelerator = SimpleNamespace(device=device, num_processes=1, process_index=0)
+    state = TrainState(model, ExponentialAverage(model, 0.9, True), build_optimizers(model, args))
+    batches = TrainBatches(puzzles, args, model_config, accelerator)
+    guard, meters, carry = StepGuard(state, accelerator), Meters(accelerator), None
+    for step in range(2):
+        with NoWaiting():
+            output = model(**batches(step), carry=carry)
+            output.loss.backward()
+            with guard.watch(output.loss) as gradient_norm:
+                nn.utils.clip_grads_with_norm_(model.model.network.parameters(), 1.0, gradient_norm)
+                for optimizer in state.optimizers:
+                    optimizer.step()
+                state.average.update_parameters(model)
+            meters.update(output, gradient_norm, guard.skipped)
+        model.zero_grad()
+        carry = output.carry

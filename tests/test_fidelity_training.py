@@ -7,7 +7,7 @@ from goldens import build_model, converted, golden, part
 from torch import nn
 
 from training.arguments import TrainArguments
-from training.optimizers import AdamATan2, SignSGD, build_average, build_optimizers, learning_rate_factor
+from training.optimizers import AdamATan2, ExponentialAverage, SignSGD, build_optimizers, learning_rate_factor
 
 
 @pytest.mark.parametrize("rule", ["official", "published"])
@@ -76,7 +76,7 @@ def test_six_training_steps(mixer: str, rule: str) -> None:
         puzzle_embedding_weight_decay=hyper["puzzle_emb_weight_decay"],
     )
     optimizers = build_optimizers(model, args)
-    average = build_average(model, hyper["ema_rate"])
+    average = ExponentialAverage(model, hyper["ema_rate"])
     table = model.model.puzzle_embeddings.weight
     carry = None
     for expected in trajectory["steps"]:

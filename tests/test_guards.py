@@ -15,7 +15,7 @@ from modeling_trm import TrmForPuzzleSolving
 from training.arguments import TrainArguments, UserError
 from training.checkpoint import TrainState
 from training.guards import StepGuard
-from training.optimizers import SignSGD, build_average, build_optimizers
+from training.optimizers import ExponentialAverage, SignSGD, build_optimizers
 
 OPTIMIZERS = [
     {"optimizer": "adam_atan2"},
@@ -31,7 +31,7 @@ class Training:
     def __init__(self, fields: dict):
         model = tiny_model(dtype=torch.float32).train()
         args = TrainArguments(puzzle_embedding_learning_rate=0.1, learning_rate=0.01, **fields)
-        self.state = TrainState(model, build_average(model, 0.9, warmup=True), build_optimizers(model, args))
+        self.state = TrainState(model, ExponentialAverage(model, 0.9, warmup=True), build_optimizers(model, args))
         self.guard = StepGuard(self.state, Accelerator(cpu=True))
 
     def step(self, seed: int, harm: float | None = None, where: str = "loss") -> None:

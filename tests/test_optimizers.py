@@ -8,7 +8,7 @@ from torch.optim import Muon
 
 from modeling_trm import TrmConfig, TrmForPuzzleSolving
 from training.arguments import TrainArguments, UserError
-from training.optimizers import HeadwiseMuon, build_average, build_optimizers
+from training.optimizers import ExponentialAverage, HeadwiseMuon, build_optimizers
 
 SMALL = {"hidden_size": 16, "num_attention_heads": 2, "seq_len": 9, "intermediate_size": 24}
 
@@ -62,7 +62,7 @@ def test_average_of_the_weights(warmup: bool) -> None:
     """A plain restatement of the moving average, which starts at the initial weights; puzzle embeddings are shared."""
     torch.manual_seed(0)
     model = TrmForPuzzleSolving(TrmConfig(**SMALL, num_puzzles=3))
-    average = build_average(model, 0.9, warmup)
+    average = ExponentialAverage(model, 0.9, warmup)
     expected = {name: p.detach().clone().double() for name, p in model.named_parameters()}
     for step in range(1, 5):
         with torch.no_grad():

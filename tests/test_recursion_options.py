@@ -21,6 +21,7 @@ from modeling_trm.modeling_trm import apply_rotary, puzzle_losses, rotary_cos_si
 from modeling_trm.randomness_trm import TRUNCATED_DEVIATION, random_bits, state_normals
 from training.arguments import TrainArguments
 from training.batches import TrainBatches
+from training.checkpoint import defaults
 
 KEY = torch.tensor([7, 8, 9])
 
@@ -346,6 +347,13 @@ def test_keys_follow_from_the_seed_the_step_and_the_place_in_the_batch(
     assert torch.equal(torch.cat([keys(5, Process(rank, 2)) for rank in (0, 1)]), whole)
     assert not torch.equal(keys(6), whole)
     assert not torch.equal(keys(5, seed=4), whole)
+
+
+def test_a_checkpoint_from_before_a_field_has_its_default() -> None:
+    """A new field of recipe or model refuses no old run; a changed one still differs."""
+    now = defaults() | {"seed": 1, "model.deep_cycles": 2}
+    assert (now["seed"], now["depth_schedule"], now["model.deep_cycles"]) == (1, None, 2)
+    assert (now["model.num_chains"], now["model.state_noise_std"]) == (1, 0.0)
 
 
 def test_saved_with_its_options(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from tiny import tiny_batch, tiny_model
 import train
 from training.arguments import TrainArguments, UserError
 from training.checkpoint import TrainState, list_checkpoints, load_checkpoint, load_local, save_checkpoint
-from training.optimizers import build_average, build_optimizers
+from training.optimizers import ExponentialAverage, build_optimizers
 from training.storage import find_damage, load_tensors, save_tensors, write_manifest
 
 # As small as training gets: what is tested does not depend on the size.
@@ -60,7 +60,7 @@ def a_state(seed: int = 0) -> TrainState:
     """After one step, so that there are moments and a carry."""
     model = tiny_model(seed, dtype=torch.float32).train()
     args = TrainArguments(use_muon=True)
-    state = TrainState(model, build_average(model, 0.9), build_optimizers(model, args))
+    state = TrainState(model, ExponentialAverage(model, 0.9), build_optimizers(model, args))
     output = model(*tiny_batch(8), carry=None)
     output.loss.backward()
     for optimizer in state.optimizers:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmSolution
 from modeling_trm.randomness_trm import fingerprint, random_normals
-from modeling_trm.solving_trm import READ_AHEAD, Attempt, choose
+from modeling_trm.solving_trm import READ_AHEAD, Attempt, Queue, choose
 from modeling_trm.symmetries_trm import random_sudoku_symmetry
 
 BOX_SHAPE, CELLS, TOKENS = (2, 3), 36, 8
@@ -273,3 +273,19 @@ def test_broken_weights_are_reported(broken):
     getattr(solver, broken).weight.data[0, 0] = float("nan")
     with pytest.raises(ValueError, match="not finite: the model's weights hold NaN"):
         solver.solve(puzzles(2))
+
+
+def test_buckets_change_no_answer_and_there_are_few(monkeypatch):
+    """On a GPU rows are filled up to a power of two, or to the batch, so that compiled shapes can be reused."""
+    solver, plan = model(), {"seed": 0, "num_rollouts": 4, "noise_std": 0.3, "max_steps": 9}
+    expected = joined(list(solver.solve_dataset(puzzles(45).split(7), batch_size=11, **plan)))
+    shapes, recur = set(), solver.model.recur
+
+    def counted(embeds, *states):
+        shapes.add(len(embeds))
+        return recur(embeds, *states)
+
+    monkeypatch.setattr(Queue, "has_buckets", True)
+    monkeypatch.setattr(solver.model, "recur", counted)
+    assert_same(joined(list(solver.solve_dataset(puzzles(45).split(7), batch_size=11, **plan))), expected)
+    assert shapes <= {1, 2, 4, 8, 11} and 11 in shapes

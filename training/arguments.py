@@ -75,6 +75,7 @@ class TrainArguments:
     max_skipped_steps: int = option(10, "give up after so many steps in a row with a loss or gradient not finite")
     mixed_precision: Literal["no", "bf16"] = option("bf16", "compute dtype; weights stay float32")
     compile: bool = option(False, "compile the network")
+    activation_checkpointing: bool = option(False, "less memory, more time: the backward pass computes layers anew")
 
     eval_steps: int | None = option(None, "evaluate every so many steps (and at the end)")
     eval_examples: int | None = option(None, "test puzzles of those evaluations; the last one uses all")

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from modeling_trm import TrmForPuzzleSolving
 
 from .arguments import TrainArguments
 
+ALIGNMENT = 8  # elements of 16 bits that a tensor core reads at once
 SHORT_SEQUENCE = 256  # up to this length attention in plain operations beats the CPU's fused kernel in bfloat16
 
 
@@ -39,16 +41,24 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def choose_kernels(model: TrmForPuzzleSolving) -> None:
-    """Gives a model on a CPU the kernels that are fastest for its compute dtype, that of autocast inside autocast."""
+    """Gives a model the kernels that are fastest on its device for its compute dtype, that of autocast inside it."""
+    dtype = model.model.compute_dtype
+    if model.device.type == "cuda":
+        for layer in linear_layers(model):
+            if layer.in_features % ALIGNMENT or layer.out_features % ALIGNMENT:
+                layer.__class__ = AlignedLinear
     if model.device.type != "cpu":
         return
-    dtype = model.model.compute_dtype
     if dtype == torch.bfloat16 and model.config.prefix_len + model.config.seq_len <= SHORT_SEQUENCE:
         model.set_attn_implementation("eager")
     if dtype == torch.float32 and is_slow_in_mkl():
-        for module in model.modules():
-            if type(module) is nn.Linear and module.bias is None:
-                module.__class__ = OneDnnLinear
+        for layer in linear_layers(model):
+            layer.__class__ = OneDnnLinear
+
+
+def linear_layers(model: nn.Module) -> list[nn.Linear]:
+    """The plain linear layers without bias: all but the halting head."""
+    return [module for module in model.modules() if type(module) is nn.Linear and module.bias is None]
 
 
 def is_slow_in_mkl() -> bool:
@@ -89,13 +99,23 @@ class OneDnnLinear(nn.Linear):
         return onednn_linear(input, self.weight)
 
 
+class AlignedLinear(nn.Linear):
+    """A linear layer without bias whose sizes are padded with zeros for the kernel: tensor cores want multiples of 8,
+    and the paper's Sudoku has rows of 97 tokens. The result is the same."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        ins, outs = -self.in_features % ALIGNMENT, -self.out_features % ALIGNMENT
+        padded = F.linear(F.pad(input, (0, ins)), F.pad(self.weight, (0, ins, 0, outs)))
+        return padded[..., : self.out_features]
+
+
 def compile_network(model: TrmForPuzzleSolving, accelerator: Accelerator) -> None:
-    """Compiles the network where it can be: on a CPU that takes a C++ compiler."""
+    """Compiles all of a supervision step on a GPU, the network on a CPU, where that takes a C++ compiler."""
     if accelerator.device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
         accelerator.print("no C++ compiler (g++) found: the network is not compiled, which takes longer")
         return
-    accelerator.print("compiling the network: the first step takes some twenty seconds on a CPU")
-    model.model.network.compile(dynamic=False)
+    accelerator.print("compiling the network: the first step takes some twenty seconds on a CPU, longer on a GPU")
+    (model if accelerator.device.type == "cuda" else model.model.network).compile(dynamic=False)
 
 
 def hint_at_idle_cores(accelerator: Accelerator) -> None:

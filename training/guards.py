@@ -64,7 +64,7 @@ class StepGuard:
             for tensor in self.tensors():
                 old = before[id(tensor)] if id(tensor) in before else torch.zeros_like(tensor)  # a moment just born
                 torch.where(self.skipped, old, tensor, out=tensor)
-        host, arrival = culprit.to("cpu", non_blocking=culprit.is_cuda), None
+        host, arrival = culprit.to("cpu", non_blocking=True), None
         if culprit.is_cuda:
             arrival = torch.cuda.Event()
             arrival.record()

@@ -36,7 +36,7 @@ from .evaluation import evaluate
 from .exchange import average_gradients, copy_from_first
 from .guards import StepGuard
 from .metrics import Meters, TrainLog, progress_line
-from .optimizers import build_average, build_optimizers, learning_rate_factor, learning_rates
+from .optimizers import ExponentialAverage, build_optimizers, learning_rate_factor, learning_rates
 from .puzzle_table import PUZZLE_TABLE, build_model, release_rows, whole_model
 from .stopping import TIME_LIMIT, Stopper, signal_note
 from .storage import failure_of
@@ -111,7 +111,9 @@ def train(
         choose_kernels(model)
     if args.init_from is not None:
         train_puzzles = start_from(model, args, train_puzzles)
-    state = TrainState(model, build_average(model, args.ema_decay, args.ema_warmup), build_optimizers(model, args))
+    state = TrainState(
+        model, ExponentialAverage(model, args.ema_decay, args.ema_warmup), build_optimizers(model, args)
+    )
     with autocast():
         resumed = load_checkpoint(state, output_dir, accelerator, settings, args.resume_anyway)
     if resumed:
@@ -119,6 +121,8 @@ def train(
     hint_at_idle_cores(accelerator)
     if args.mixed_precision == "bf16" and not has_bf16(accelerator.device):
         accelerator.print("this device has no bf16 instructions: training in float32, which takes about twice as long")
+    if args.activation_checkpointing:
+        model.activation_checkpointing_enable()
     if args.compile:
         compile_network(model, accelerator)
     # The puzzle embeddings have sparse gradients, which their optimizer exchanges.

@@ -2,7 +2,7 @@
 """Optimizers, learning-rate schedule and weight averaging of TRM."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal, cast
 
 import torch
@@ -114,13 +114,23 @@ class SignSGD(Optimizer):
                 ids, rows = table.grad._indices()[0], table.grad._values()
                 if group["exchange"]:
                     ids, rows = all_gather(ids), all_gather(rows)
-                total = torch.sparse_coo_tensor(ids.unsqueeze(0), rows, table.shape, check_invariants=False).coalesce()
-                ids, gradient = total.indices()[0], total.values()
+                gradient = sum_of_equals(ids, rows)
                 before = table[ids]
                 after = (before * (1 - group["lr"] * group["weight_decay"])).sub_(gradient.sign(), alpha=group["lr"])
                 if self.found_inf is not None:
                     after = torch.where(self.found_inf, before, after)
                 table.index_copy_(0, ids, after)
+
+
+def sum_of_equals(ids: Tensor, rows: Tensor) -> Tensor:
+    """For each row the sum of all rows with the same id, [n, size]. Unlike `coalesce` it keeps the shape, so that the
+    host need not wait to learn how many ids there are."""
+    ordered, order = ids.sort(stable=True)
+    is_new = torch.ones_like(ordered, dtype=torch.bool)
+    is_new[1:] = ordered[1:] != ordered[:-1]
+    place = torch.empty_like(ids)
+    place[order] = is_new.cumsum(0) - 1
+    return torch.zeros_like(rows).index_add_(0, place, rows)[place]
 
 
 class HeadwiseMuon(Muon):
@@ -215,11 +225,11 @@ def learning_rates(optimizers: list[Optimizer]) -> dict[str, float]:
     return {names.get(type(o), "learning_rate"): o.param_groups[0]["lr"] for o in optimizers}
 
 
-def build_average(model: nn.Module, decay: float, warmup: bool = False) -> AveragedModel:
-    """Exponential moving average of the parameters, starting from their current values.
+class ExponentialAverage(AveragedModel):
+    """torch's average of a model's parameters, exponential, starting from their current values.
 
     Puzzle embeddings are not averaged but shared with the model, as in the official code, which also spares a copy of
-    a table that can be gigabytes.
+    a table that can be gigabytes. torch counts the updates on the device, and waits for it; this class does not.
 
     Args:
         model: the model being trained.
@@ -227,18 +237,23 @@ def build_average(model: nn.Module, decay: float, warmup: bool = False) -> Avera
         warmup: keep less while the average is young, min(decay, (1 + t) / (10 + t)) at update t.
     """
 
-    def update(averages: Any, currents: Any, count: Any) -> None:
-        kept = min(decay, (1 + int(count)) / (10 + int(count))) if warmup else decay
-        pairs = [(old, new) for old, new in zip(averages, currents, strict=True) if old.data_ptr() != new.data_ptr()]
-        torch._foreach_lerp_([old for old, _ in pairs], [new for _, new in pairs], 1 - kept)
+    def __init__(self, model: TrmForPuzzleSolving, decay: float, warmup: bool = False):
+        tables = {name: module for name, module in model.named_modules() if isinstance(module, TrmPuzzleEmbedding)}
+        weights = {name: module.weight for name, module in tables.items()}
+        for module in tables.values():
+            module.weight = nn.Parameter(torch.empty(0))  # while all else is copied
+        super().__init__(model)
+        for name, module in tables.items():
+            module.weight = weights[name]
+            cast(TrmPuzzleEmbedding, self.module.get_submodule(name)).weight = weights[name]
+        self.n_averaged.fill_(1)
+        self.decay, self.warmup = decay, warmup
 
-    modules = {name: module for name, module in model.named_modules() if isinstance(module, TrmPuzzleEmbedding)}
-    tables = {name: module.weight for name, module in modules.items()}
-    for module in modules.values():
-        module.weight = nn.Parameter(torch.empty(0))  # while all else is copied
-    average = AveragedModel(model, multi_avg_fn=cast(Callable, update))
-    average.n_averaged.fill_(1)  # torch would otherwise replace the start by the weights after the first step
-    for name, module in modules.items():
-        module.weight = tables[name]
-        cast(TrmPuzzleEmbedding, average.module.get_submodule(name)).weight = tables[name]
-    return average
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        count = int(self.n_averaged)  # on the host
+        kept = min(self.decay, (1 + count) / (10 + count)) if self.warmup else self.decay
+        both = zip(self.module.parameters(), model.parameters(), strict=True)
+        pairs = [(old, new) for old, new in both if old is not new]
+        torch._foreach_lerp_([old for old, _ in pairs], [new for _, new in pairs], 1 - kept)
+        self.n_averaged += 1
