@@ -23,6 +23,7 @@ from training.arguments import (
 )
 from training.evaluation import describe_run, report, write_results
 from training.loop import build_accelerator, evaluate_average, train
+from training.metrics import summary
 from training.puzzle_table import num_parameters
 
 
@@ -70,6 +71,7 @@ def main(command_line: list[str]) -> None:
         if tasks:
             files = {"submission": output_dir / "submission.json", "resume_dir": output_dir / "checkpoints" / "votes"}
         scores = evaluate_average(state, splits["test"], args, accelerator, **files)
+        state.best_accuracy = max(state.best_accuracy, scores.get("exact_accuracy", -1.0))
         results = {
             "model": args.output_dir,
             "task": args.task,
@@ -85,7 +87,8 @@ def main(command_line: list[str]) -> None:
         }
         if accelerator.is_main_process:
             write_results(results, output_dir / "results.json")
-        accelerator.print(f"{(report_arc if tasks else report)(results)}\n\nthe model is in {args.output_dir}")
+        accelerator.print(f"{(report_arc if tasks else report)(results)}\n\n{summary(state, args, accelerator)}")
+        accelerator.print(f"the model is in {args.output_dir}")
     accelerator.end_training()
 
 

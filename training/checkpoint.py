@@ -80,8 +80,8 @@ class TrainState:
             if tensor.data_ptr() not in shared:
                 named[f"average.{name}"] = tensor
         for number, optimizer in enumerate(self.optimizers):
-            for index, moments in optimizer.state_dict()["state"].items():
-                for name, moment in moments.items():
+            for index, moments in sorted(optimizer.state_dict()["state"].items()):
+                for name, moment in sorted(moments.items()):
                     narrow = compact and moment.ndim > 0
                     named[f"optimizer.{number}.{index}.{name}"] = moment.bfloat16() if narrow else moment
         return named
@@ -117,7 +117,8 @@ def save_checkpoint(
 
     def prepare() -> None:
         if is_main:
-            shutil.rmtree(temporary, ignore_errors=True)
+            for unfinished in final.parent.glob("step-*.tmp"):  # by a process that was killed
+                shutil.rmtree(unfinished)
             temporary.mkdir(parents=True)
 
     def write() -> None:
@@ -230,7 +231,9 @@ def newest_undamaged(output_dir: Path, accelerator: Accelerator) -> Path | None:
             damages[folder] = choice[1] = damage
         if choice[0] is not None:
             for folder, damage in damages.items():
-                folder.rename(folder.with_name(folder.name + ".damaged"))
+                aside = folder.with_name(folder.name + ".damaged")
+                shutil.rmtree(aside, ignore_errors=True)
+                folder.rename(aside)
                 accelerator.print(f"warning: {folder} is damaged ({damage}): using {choice[0].name}")
     folder, damage = broadcast_object_list(choice)
     require(damage is None, f"all checkpoints in {output_dir} are damaged ({damage}): remove the folder to start anew")
