@@ -121,7 +121,8 @@ class Runs:
         return load_file(folder / "training.safetensors") | load_file(self.folder / run / "model.safetensors")
 
     def results(self, run: str) -> dict:
-        return json.loads((self.folder / run / "results.json").read_text())
+        (results,) = json.loads((self.folder / run / "results.json").read_text())
+        return results
 
 
 def two_nodes(processes: int) -> list[list[str]]:
