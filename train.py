@@ -26,8 +26,10 @@ from training.arguments import (
     user_errors,
 )
 from training.cards import RESULTS, TRAIN_ARGS, training_record, write_card
+from training.devices import build_autocast
 from training.evaluation import describe_run, merge_results, read_results, report, weights_of, write_results
-from training.loop import build_accelerator, build_autocast, evaluate_average, train
+from training.loop import build_accelerator, evaluate_average, train
+from training.metrics import summary
 from training.publishing import BackgroundPublisher, open_repository, publish_final
 from training.puzzle_table import num_parameters
 
@@ -86,6 +88,7 @@ def main(command_line: list[str]) -> None:
         if tasks:
             files = {"submission": output_dir / "submission.json", "resume_dir": output_dir / "checkpoints" / "votes"}
         scores = evaluate_average(state, splits["test"], args, accelerator, **files)
+        state.best_accuracy = max(state.best_accuracy, scores.get("exact_accuracy", -1.0))
         results = {
             "model": args.output_dir,
             "task": args.task,
@@ -96,7 +99,8 @@ def main(command_line: list[str]) -> None:
         }
         dtype = "float32" if build_autocast(args, accelerator) is nullcontext else "bfloat16"
         results |= {"dtype": dtype, "seed": args.seed, "data_seed": args.data_seed, **described}
-        accelerator.print(f"{(report_arc if tasks else report)(results)}\n\nthe model is in {args.output_dir}")
+        accelerator.print(f"{(report_arc if tasks else report)(results)}\n\n{summary(state, args, accelerator)}")
+        accelerator.print(f"the model is in {args.output_dir}")
         if accelerator.is_main_process:
             results["weights"] = weights_of(output_dir)
             write_results(merge_results(earlier_results, [results], results["weights"]), output_dir / RESULTS)

@@ -2,10 +2,9 @@
 """Speed and memory on a CPU, as JSON:  python -m benchmarks.cpu [--repeats 5] [--trained runs/sudoku_easy]
 
 In one run, interleaved, medians: this project's training step and evaluation of the paper's Sudoku model beside a
-restatement of the official ones. The official arithmetic is this model's bit for bit (tests/test_fidelity_*.py); what
-the restatement adds is how the official code spends time: eager, states in the compute dtype, every weight cast from
-float32 at each of its uses, the question embedded and both heads evaluated at every supervision step, no row ever
-leaving the batch. `_mib` is the peak of the memory in use during one call, beyond that before it (Linux).
+restatement of the official ones (benchmarks/official.py): eager, the question embedded and both heads evaluated at
+every supervision step, no row ever leaving the batch. `_mib` is the peak of the memory in use during one call, beyond
+that before it (Linux).
 """
 
 import argparse
@@ -13,35 +12,22 @@ import ctypes
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from unittest.mock import patch
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from benchmarks.official import as_official
 from datasets_scripts.tasks import load_puzzles
-from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmModel
+from modeling_trm import TrmConfig, TrmForPuzzleSolving
 from training.devices import choose_kernels
 from training.evaluation import describe_run, load_model
 
 MIXERS = {"mlp": "none", "attention": "rope"}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TRAIN_BATCH, EVAL_BATCH, EVAL_STEPS = 8, 8, 4  # an evaluation costs batch times steps
-
-
-@contextmanager
-def official_casting(dtype: torch.dtype) -> Iterator[None]:
-    """Each use of a weight casts it to the input's dtype; states and embeddings are of `dtype`; no autocast."""
-
-    def cast_linear(self: nn.Linear, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.weight.to(x.dtype), bias)
-
-    with patch.object(nn.Linear, "forward", cast_linear), patch.object(TrmModel, "compute_dtype", dtype):
-        yield
 
 
 def autocast(dtype: torch.dtype) -> torch.autocast | nullcontext:
@@ -51,6 +37,7 @@ def autocast(dtype: torch.dtype) -> torch.autocast | nullcontext:
 def train_steps(config: TrmConfig, dtype: torch.dtype, batch: dict[str, Tensor]) -> dict[str, Callable[[], None]]:
     """A forward and backward pass, by who does it."""
     official, ours, compiled = (TrmForPuzzleSolving(config).train() for _ in range(3))
+    official = as_official(official, dtype)
     compiled.model.network.compile(dynamic=False)
     with autocast(dtype):
         choose_kernels(ours)
@@ -63,8 +50,7 @@ def train_steps(config: TrmConfig, dtype: torch.dtype, batch: dict[str, Tensor])
         model.zero_grad()
 
     def official_step() -> None:
-        with official_casting(dtype):
-            official(**batch).loss.backward()
+        official(**batch).loss.backward()
         official.zero_grad()
 
     return {
@@ -76,7 +62,7 @@ def train_steps(config: TrmConfig, dtype: torch.dtype, batch: dict[str, Tensor])
 
 def evaluations(config: TrmConfig, dtype: torch.dtype, input_ids: Tensor) -> dict[str, Callable[[], None]]:
     """All steps of all puzzles, by who does it."""
-    official = TrmForPuzzleSolving(config).eval()
+    official = as_official(TrmForPuzzleSolving(config).eval(), dtype)
     ours, compiled = (TrmForPuzzleSolving(config).to(dtype).eval() for _ in range(2))
     compiled.model.network.compile(dynamic=False)
     choose_kernels(ours)
@@ -84,10 +70,9 @@ def evaluations(config: TrmConfig, dtype: torch.dtype, input_ids: Tensor) -> dic
 
     @torch.no_grad()
     def official_evaluation() -> None:
-        with official_casting(dtype):
-            carry = None
-            for _ in range(EVAL_STEPS):
-                carry = official(input_ids, carry=carry).carry
+        carry = None
+        for _ in range(EVAL_STEPS):
+            carry = official(input_ids, carry=carry).carry
 
     def evaluation(model: TrmForPuzzleSolving) -> None:
         model.solve(input_ids, max_steps=EVAL_STEPS, halt_threshold=float("inf"))

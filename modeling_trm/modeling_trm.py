@@ -13,9 +13,8 @@ and the latent state z. Figure 3 of the paper, in this file's names:
 later papers add to the recursion is off by default; [`TrmConfig`] names each with its source.
 """
 
-import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -214,16 +213,31 @@ class TrmLayer(GradientCheckpointingLayer):
 
 
 class TrmReasoningNetwork(nn.Module):
-    """The one network: used for the latent update (`state` z, `injection` y + x) and the answer update (y, z)."""
+    """The one network: used for the latent update (`state` z, `injection` y + x) and the answer update (y, z).
+
+    The new state is the network's output, or d * state + (1 - d) * output + noise, see `TrmConfig.state_damping`.
+    """
 
     def __init__(self, config: TrmConfig):
         super().__init__()
+        self.damping, self.noise_std = config.state_damping, config.state_noise_std
         self.layers = nn.ModuleList(TrmLayer(config) for _ in range(config.num_hidden_layers))
 
-    def forward(self, state: Tensor, injection: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(
+        self,
+        state: Tensor,
+        injection: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        noise_key: Tensor | None = None,
+    ) -> Tensor:
         hidden = state + injection
         for layer in self.layers:
             hidden = layer(hidden, rotary)
+        if self.damping > 0:
+            hidden = torch.lerp(hidden, state, self.damping)
+        if noise_key is not None:
+            noise = state_normals(noise_key, hidden[0].numel()).view(hidden.shape)
+            hidden = hidden + self.noise_std * noise.to(hidden.dtype)
         return hidden
 
 
@@ -353,9 +367,10 @@ class TrmModel(TrmPreTrainedModel):
         states = [self.initial_answer_state, self.initial_latent_state]
         if self.config.random_initial_states:
             key = draw_key(batch, states[0].device) if noise_key is None else noise_key
+            keys = random_bits(0, 0, key, 2, purpose="initial states").unbind(1)
             states = [
-                state_normals(key, draw, math.prod(shape[1:]), truncated=True).view(shape)
-                for draw, shape in enumerate(shapes)
+                state_normals(key, math.prod(shape[1:]), truncated=True).view(shape)
+                for key, shape in zip(keys, shapes, strict=True)
             ]
         answer_state, latent_state = (
             state.to(self.compute_dtype).expand(shape) for state, shape in zip(states, shapes, strict=True)
@@ -382,23 +397,21 @@ class TrmModel(TrmPreTrainedModel):
             head_size = config.hidden_size // config.num_attention_heads
             rotary = rotary_cos_sin(rotary_positions(config, embeds.device), head_size, config.rope_theta)
 
-        def update(state: Tensor, injection: Tensor) -> Tensor:
-            new = self.network(state, injection, rotary)
-            if config.state_damping > 0:
-                new = torch.lerp(new, state, config.state_damping)
-            if noise_key is not None and config.state_noise_std > 0:
-                noise = state_normals(noise_key, next(draws), state[0].numel()).view(state.shape)
-                new = new + config.state_noise_std * noise.to(state.dtype)
-            return new
-
         for cycle in range(config.deep_cycles) if cycles is None else cycles:
-            draws = itertools.count(2 + cycle * (config.latent_cycles + 1))  # 0 and 1 are the initial states'
+            *latent_keys, answer_key = self.update_keys(noise_key, cycle)
             has_gradient = cycle >= config.deep_cycles - config.gradient_cycles
             with torch.set_grad_enabled(torch.is_grad_enabled() and has_gradient):
-                for _ in range(config.latent_cycles):
-                    latent_state = update(latent_state, answer_state + embeds)
-                answer_state = update(answer_state, latent_state)
+                for key in latent_keys:
+                    latent_state = self.network(latent_state, answer_state + embeds, rotary, key)
+                answer_state = self.network(answer_state, latent_state, rotary, answer_key)
         return answer_state, latent_state
+
+    def update_keys(self, noise_key: Tensor | None, cycle: int) -> Iterable[Tensor | None]:
+        """For each update of a deep cycle the key [batch] of its noise; the last update is the answer's."""
+        num_updates = self.config.latent_cycles + 1
+        if noise_key is None or self.config.state_noise_std == 0:
+            return [None] * num_updates
+        return random_bits(0, cycle, noise_key, num_updates, purpose="state noise").unbind(1)
 
     def forward(
         self,

@@ -88,7 +88,7 @@ def fingerprint(tokens: Tensor, puzzle_ids: Tensor | None = None) -> Tensor:
     return _mix(words if puzzle_ids is None else words + _mix(puzzle_ids.long() + _GOLDEN_GAMMA))
 
 
-def state_normals(key: Tensor, draw: int, count: int, *, truncated: bool = False) -> Tensor:
+def state_normals(key: Tensor, count: int, *, truncated: bool = False) -> Tensor:
     """Standard normal numbers for the states of a model, float32 [batch, count].
 
     Half a word of `random_bits` gives one by the inverse distribution function, which takes few operations: noise is
@@ -96,10 +96,10 @@ def state_normals(key: Tensor, draw: int, count: int, *, truncated: bool = False
 
     Args:
         key: names the numbers of each row, int64 [batch].
-        draw: names a use of the key; each has numbers of its own.
+        count: numbers per row; asking for more does not change the first ones.
         truncated: cut at two deviations, then widened back to a deviation of 1.
     """
-    bits = random_bits(0, draw, key, (count + 1) // 2, purpose="states")
+    bits = random_bits(0, 0, key, (count + 1) // 2, purpose="states")
     halves = torch.stack((bits >> 40, bits >> 16 & (2**23 - 1)), dim=-1).flatten(1)[:, :count]  # 23 bits each
     symmetric = (halves.float() + 0.5) * 2.0**-22 - 1  # uniform between -1 and 1, both excluded, exact in float32
     if truncated:

@@ -2,7 +2,9 @@
 """A loss or gradient that is not finite changes nothing, and stops a run only if it comes again and again."""
 
 import copy
+import multiprocessing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -117,6 +119,30 @@ def test_guarding_changes_no_good_step() -> None:
         model.zero_grad()
     ours, theirs = guarded.tensors(), bare.tensors()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def one_of_two(rank: int, folder: Path) -> None:
+    """A process of two; only the second meets a bad gradient, in a tensor that is not averaged."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    training = Training(OPTIMIZERS[0])
+    training.guard.accelerator = SimpleNamespace(num_processes=2)
+    training.step(0)
+    before = training.tensors()
+    training.step(1, float("nan") if rank == 1 else None, "model.puzzle_embeddings.weight")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in training.tensors().items())
+    assert training.guard.culprit == "the gradient of model.puzzle_embeddings.weight"
+    training.step(2)
+    assert not torch.equal(training.tensors()["model.lm_head.weight"], before["model.lm_head.weight"])
+
+
+def test_all_processes_skip_what_is_bad_on_one(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=one_of_two, args=(rank, tmp_path)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+    assert [process.exitcode for process in processes] == [0, 0]
 
 
 class Faulty:

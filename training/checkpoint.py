@@ -2,9 +2,10 @@
 """Checkpoints that a kill at any moment cannot harm: written under a temporary name, then renamed.
 
 A checkpoint is a folder `checkpoints/step-00001000`: `training*.safetensors` is what all processes share (weights,
-average, optimizers), `rank-*.safetensors` the carry and random state of each, then `votes.json`, `state.json`, and in
-`manifest.json` the checksums of all those. Nothing in it is a pickle. A run of N processes goes on with M: the
-carries, rows of the global batch in the order of the processes, are divided anew.
+average, optimizers), `rank-*.safetensors` the carry and random state of each, `table-*.safetensors` its part of a
+sharded table, then `votes.json`, `state.json`, and in `manifest.json` the checksums of all those. Nothing in it is a
+pickle. A run of N processes goes on with M: the carries, rows of the global batch in the order of the processes, are
+divided anew, and so is the table.
 """
 
 import json
@@ -80,8 +81,8 @@ class TrainState:
             if tensor.data_ptr() not in shared:
                 named[f"average.{name}"] = tensor
         for number, optimizer in enumerate(self.optimizers):
-            for index, moments in optimizer.state_dict()["state"].items():
-                for name, moment in moments.items():
+            for index, moments in sorted(optimizer.state_dict()["state"].items()):
+                for name, moment in sorted(moments.items()):
                     narrow = compact and moment.ndim > 0
                     named[f"optimizer.{number}.{index}.{name}"] = moment.bfloat16() if narrow else moment
         return named
@@ -117,7 +118,8 @@ def save_checkpoint(
 
     def prepare() -> None:
         if is_main:
-            shutil.rmtree(temporary, ignore_errors=True)
+            for unfinished in final.parent.glob("step-*.tmp"):  # by a process that was killed
+                shutil.rmtree(unfinished)
             temporary.mkdir(parents=True)
 
     def write() -> None:
@@ -125,7 +127,7 @@ def save_checkpoint(
         if state.carry is not None and not args.compact_checkpoints:
             local |= {f"carry.{name}": tensor for name, tensor in state.carry.tensors().items()}
         save_tensors(local, temporary, rank_stem(accelerator.process_index), max_bytes)
-        save_table(state.model, temporary)
+        save_table(state.model, temporary, max_bytes)
         if is_main:
             save_tensors(state.tensors(args.compact_checkpoints), temporary, "training", max_bytes)
             progress = {name: getattr(state, name) for name in PROGRESS}
@@ -230,7 +232,9 @@ def newest_undamaged(output_dir: Path, accelerator: Accelerator) -> Path | None:
             damages[folder] = choice[1] = damage
         if choice[0] is not None:
             for folder, damage in damages.items():
-                folder.rename(folder.with_name(folder.name + ".damaged"))
+                aside = folder.with_name(folder.name + ".damaged")
+                shutil.rmtree(aside, ignore_errors=True)
+                folder.rename(aside)
                 accelerator.print(f"warning: {folder} is damaged ({damage}): using {choice[0].name}")
     folder, damage = broadcast_object_list(choice)
     require(damage is None, f"all checkpoints in {output_dir} are damaged ({damage}): remove the folder to start anew")

@@ -109,13 +109,18 @@ class AlignedLinear(nn.Linear):
         return padded[..., : self.out_features]
 
 
+def part_to_compile(model: TrmForPuzzleSolving) -> nn.Module:
+    """On a GPU all of a supervision step; on a CPU the network, which takes less time to compile."""
+    return model if model.device.type == "cuda" else model.model.network
+
+
 def compile_network(model: TrmForPuzzleSolving, accelerator: Accelerator) -> None:
-    """Compiles all of a supervision step on a GPU, the network on a CPU, where that takes a C++ compiler."""
+    """Compiles the model where it can be: on a CPU that takes a C++ compiler."""
     if accelerator.device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
         accelerator.print("no C++ compiler (g++) found: the network is not compiled, which takes longer")
         return
     accelerator.print("compiling the network: the first step takes some twenty seconds on a CPU, longer on a GPU")
-    (model if accelerator.device.type == "cuda" else model.model.network).compile(dynamic=False)
+    part_to_compile(model).compile(dynamic=False)
 
 
 def hint_at_idle_cores(accelerator: Accelerator) -> None:

@@ -108,6 +108,7 @@ def train(
     settings |= {f"model.{name}": fields[name] for name in TrmConfig.__annotations__ if name in fields}
     torch.manual_seed(args.seed)
     model = build_model(config, accelerator.device, args.shard_puzzle_embeddings).train()
+    depth = DepthSchedule(args.depth_schedule, model.config, args.max_steps)
     autocast = build_autocast(args, accelerator)
     with autocast():
         choose_kernels(model)
@@ -130,7 +131,6 @@ def train(
     # The puzzle embeddings have sparse gradients, which their optimizer exchanges.
     dense = [parameter for name, parameter in model.named_parameters() if name != PUZZLE_TABLE]
     copy_from_first([*dense, *model.buffers()])
-    depth = DepthSchedule(args.depth_schedule, model.config, args.max_steps)
     batches = TrainBatches(train_puzzles, args, model.config, accelerator)
     log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
     save = partial(save_checkpoint, state, output_dir, accelerator, settings, args)
@@ -199,15 +199,8 @@ def train(
             stop_reason = None
         if state.step % args.log_steps == 0 or is_last:
             means = meters.report()
-            log.write(
-                state.step,
-                {
-                    **means,
-                    **learning_rates(state.optimizers),
-                    "seconds": state.seconds,
-                    "cpu_seconds": time.process_time(),
-                },
-            )
+            times = {"seconds": state.seconds, "cpu_seconds": time.process_time()}
+            log.write(state.step, {**means, **learning_rates(state.optimizers), **times})
             progress.set_postfix_str(progress_line(means))
         is_due = args.eval_steps is not None and (state.step % args.eval_steps == 0 or is_last)
         if is_last and args.accumulate_votes:  # the evaluation after training votes for this step

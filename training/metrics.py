@@ -16,7 +16,7 @@ from torch import Tensor
 from modeling_trm import TrmOutput
 from modeling_trm.modeling_trm import IGNORE_INDEX
 
-from .arguments import TrainArguments
+from .arguments import TrainArguments, user_errors
 from .checkpoint import TrainState
 
 
@@ -129,14 +129,17 @@ class TrainLog:
         before = path.read_text().splitlines(keepends=True) if path.exists() else []
         kept = [line for line in before if line.endswith("\n") and json.loads(line)["step"] <= step]
         temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text("".join(kept))
-        os.replace(temporary, path)
+        with user_errors("cannot write the log: ", OSError):
+            temporary.write_text("".join(kept))
+            os.replace(temporary, path)
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
+            size = self.path.stat().st_size
             try:
                 with self.path.open("a") as file:
                     file.write(json.dumps({"step": step, **values}) + "\n")
             except OSError as error:
+                os.truncate(self.path, size)  # half a line would spoil the next one
                 self.accelerator.print(f"warning: the log of step {step} could not be written: {error}")
         self.accelerator.log({name: value for name, value in values.items() if isinstance(value, float)}, step=step)

@@ -1,0 +1,226 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""Speed and memory of a training step on a GPU, as JSON:  python -m benchmarks.gpu > benchmarks/results/gpu.json
+
+In one run, interleaved, medians, for the paper's models: this project's step as the loop does it (batch, augmentation,
+forward, backward, guard, optimizers, average), compiled and not, beside a restatement of the official step
+(benchmarks/official.py, compiled, on a batch that is there already). `matrix_share` is the model's arithmetic, counted
+from its matrix products, over the rate of one large product measured in the same run. On a machine without a GPU
+everything is small, and the figures mean little: it shows that the script runs.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from accelerate import Accelerator
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.cpu import interleaved, peak_memory
+from benchmarks.official import as_official
+from datasets_scripts.tasks import Puzzles, load_puzzles
+from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmModel
+from training.arguments import TrainArguments, build_config, model_arguments, parse_arguments
+from training.batches import TrainBatches
+from training.checkpoint import TrainState
+from training.devices import build_autocast, choose_kernels, has_bf16, part_to_compile, start_accelerator
+from training.evaluation import describe_run
+from training.guards import StepGuard
+from training.metrics import Meters
+from training.optimizers import ExponentialAverage, build_optimizers
+from training.puzzle_table import build_model
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+# recipe: puzzles per step on one GPU, and the data where the recipe's own would have to be downloaded
+CASES = {
+    "sudoku_extreme": (768, "hard-sample"),
+    "sudoku_extreme_attention": (768, "hard-sample"),
+    "maze_hard": (128, "hard-sample"),
+    "arc_agi_1": (192, "arc-agi-1"),
+}
+SMALL = {"hidden_size": 64, "num_attention_heads": 2, "intermediate_size": 128, "token_mixer_intermediate_size": 64}
+SMALL_BATCH = 4
+STEPS, REPEATS = (10, 5) if torch.cuda.is_available() else (1, 3)
+
+
+def load_case(recipe: str, is_small: bool) -> tuple[TrainArguments, TrmConfig, Puzzles]:
+    """Arguments, model and training puzzles of a recipe."""
+    batch_size, dataset_config = CASES[recipe]
+    command = ["--config", str(RECIPES / f"{recipe}.yaml"), "--dataset_config", dataset_config]
+    args, model_args = parse_arguments([TrainArguments, model_arguments()], command)
+    args = replace(args, batch_size=SMALL_BATCH if is_small else batch_size)
+    puzzles = load_puzzles(args.task, dataset_config, "train", num_augmentations=2 if is_small else 1000)
+    processor = puzzles.format.processor
+    for name, value in SMALL.items() if is_small else ():
+        setattr(model_args, name, value)
+    config = build_config(
+        model_args,
+        vocab_size=len(processor["vocabulary"]),
+        seq_len=processor["height"] * processor["width"],
+        answer_token_ids=puzzles.format.answer_tokens,
+        num_puzzles=puzzles.num_puzzles,
+    )
+    return args, config, puzzles
+
+
+class Training:
+    """A run, one step at a time, as `training.loop.train` does it."""
+
+    def __init__(self, args: TrainArguments, config: TrmConfig, puzzles: Puzzles, accelerator: Accelerator):
+        self.autocast = build_autocast(args, accelerator)
+        self.model = build_model(config, accelerator.device, shard=False).train()
+        average = ExponentialAverage(self.model, args.ema_decay)
+        self.state = TrainState(self.model, average, build_optimizers(self.model, args))
+        self.batches = TrainBatches(puzzles, args, config, accelerator)
+        self.guard, self.meters = StepGuard(self.state, accelerator), Meters(accelerator)
+
+    def step(self) -> None:
+        with self.autocast():
+            output = self.model(**self.batches(self.state.step), carry=self.state.carry)
+        output.loss.backward()
+        with self.guard.watch(output.loss) as gradient_norm:
+            self.update()
+        self.model.zero_grad()
+        self.state.carry = output.carry
+        self.state.step += 1
+        self.meters.update(output, gradient_norm, self.guard.skipped)
+
+    def update(self) -> None:
+        for optimizer in self.state.optimizers:
+            optimizer.step()
+        self.state.average.update_parameters(self.model)
+
+
+class OfficialTraining(Training):
+    """The official step on one batch, which its data loader would have prepared."""
+
+    def __init__(self, args: TrainArguments, config: TrmConfig, puzzles: Puzzles, accelerator: Accelerator):
+        super().__init__(args, config, puzzles, accelerator)
+        as_official(self.model, torch.bfloat16 if has_bf16(accelerator.device) else torch.float32)
+        self.batch = self.batches(0)
+
+    def step(self) -> None:
+        output = self.model(**self.batch, carry=self.state.carry)
+        output.loss.backward()
+        self.update()
+        self.model.zero_grad()
+        self.state.carry = output.carry
+
+
+def trainings(recipe: str, accelerator: Accelerator, is_small: bool) -> dict[str, Training]:
+    """The runs to compare, by name."""
+    case = load_case(recipe, is_small)
+    runs = {
+        name: kind(*case, accelerator)
+        for name, kind in (("compiled", Training), ("eager", Training), ("official", OfficialTraining))
+    }
+    for name in ("compiled", "eager"):
+        with runs[name].autocast():
+            choose_kernels(runs[name].model)
+    for name in ("compiled", "official"):
+        part_to_compile(runs[name].model).compile(dynamic=False)
+    return runs
+
+
+def count_operations(recipe: str, is_small: bool) -> int:
+    """Floating-point operations of the matrix products of a step, forward and backward."""
+    args, config, puzzles = load_case(recipe, is_small)
+    device = torch.device("meta")
+    with patch.object(TrmModel, "compute_dtype", torch.float32), device:
+        model = TrmForPuzzleSolving(config).train()
+        batches = TrainBatches(puzzles, args, config, SimpleNamespace(device=device, num_processes=1, process_index=0))
+        with FlopCounterMode(display=False) as counter:
+            model(**batches(0)).loss.backward()
+    return counter.get_total_flops()
+
+
+def matrix_rate(device: torch.device, size: int) -> float:
+    """Operations per second of one product of `size` x `size` matrices, bfloat16."""
+    left, right = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+    seconds = timed({"product": lambda: left @ right}, device)["product"]
+    return 2 * size**3 / seconds
+
+
+def timed(calls: dict[str, Callable[[], Any]], device: torch.device) -> dict[str, float]:
+    """Median seconds of each call, from `REPEATS` turns of `STEPS` calls."""
+
+    def several(call: Callable[[], Any]) -> Callable[[], None]:
+        def run() -> None:
+            for _ in range(STEPS):
+                call()
+            wait(device)
+
+        return run
+
+    seconds = interleaved({name: several(call) for name, call in calls.items()}, REPEATS)
+    return {name: value / STEPS for name, value in seconds.items()}
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def memory_of(step: Callable[[], None], device: torch.device) -> int:
+    """The most bytes in use during a step: on a GPU of everything there, on a CPU beyond what was before."""
+    if device.type != "cuda":
+        return peak_memory(step)
+    torch.cuda.reset_peak_memory_stats(device)
+    step()
+    wait(device)
+    return torch.cuda.max_memory_allocated(device)
+
+
+def measure(recipe: str, accelerator: Accelerator, rate: float, is_small: bool) -> dict[str, Any]:
+    """Figures of one case."""
+    device, start = accelerator.device, time.perf_counter()
+    runs = trainings(recipe, accelerator, is_small)
+    batch_size, operations = len(runs["official"].batch["input_ids"]), count_operations(recipe, is_small)
+    for run in runs.values():
+        run.step()
+    prepared = time.perf_counter() - start
+    seconds = timed({name: run.step for name, run in runs.items()}, device)
+    return {
+        "batch_size": batch_size,
+        "teraflop_per_step": operations / 1e12,
+        "preparation_seconds": prepared,
+        "speedup_over_official": seconds["official"] / seconds["compiled"],
+    } | {
+        name: {
+            "milliseconds_per_step": 1000 * seconds[name],
+            "puzzles_per_second": batch_size / seconds[name],
+            "teraflop_per_second": operations / seconds[name] / 1e12,
+            "matrix_share": operations / seconds[name] / rate,
+            "peak_mib": memory_of(run.step, device) / 2**20,
+        }
+        for name, run in runs.items()
+    }
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: rounded(item) for name, item in value.items()}
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def main() -> None:
+    accelerator = start_accelerator()
+    device = accelerator.device
+    is_small = device.type != "cuda"
+    rate = matrix_rate(device, 1024 if is_small else 8192)
+    results: dict[str, Any] = {"small": is_small, "matrix_teraflop_per_second": rate / 1e12}
+    for recipe in CASES:
+        torch.compiler.reset()
+        results[recipe] = measure(recipe, accelerator, rate, is_small)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    print(json.dumps(rounded(results) | describe_run(device), indent=2))
+
+
+if __name__ == "__main__":
+    main()
