@@ -12,17 +12,28 @@ import torch
 from transformers.utils import logging
 
 from datasets_scripts.tasks import TASKS, load_puzzles
+from modeling_trm.hub_trm import HubError
 from training.arc_evaluation import evaluate_arc, report_arc
-from training.arguments import EvalArguments, parse_arguments, require, run_command, user_errors
+from training.arguments import EvalArguments, HubArguments, parse_arguments, require, run_command, user_errors
 from training.devices import choose_kernels, start_accelerator
-from training.evaluation import check_fit, describe_run, evaluate, load_model, report, write_results
+from training.evaluation import (
+    check_fit,
+    describe_run,
+    evaluate,
+    load_model,
+    report,
+    weights_of,
+    write_results,
+)
+from training.publishing import open_for_results, publish_results
 from training.sweeps import parse_sweep, plot_sweep
 from training.transfer import check_same_puzzles
 
 
 def main(command_line: list[str]) -> None:
-    (args,) = parse_arguments([EvalArguments], command_line)
+    args, hub = parse_arguments([EvalArguments, HubArguments], command_line)
     swept, values = parse_sweep(args) if args.sweep else (None, [])
+    require(not (args.sweep and hub.push_to_hub), "--sweep makes a curve, which is no result to publish")
     logging.disable_progress_bar()
     model = load_model(args.model, getattr(torch, args.dtype))
     with user_errors("", ValueError, OSError):
@@ -37,6 +48,8 @@ def main(command_line: list[str]) -> None:
         )
     check_fit(args.model, model, puzzles)
     accelerator = start_accelerator()
+    weights = weights_of(args.model)
+    repository = open_for_results(hub, args.model, weights, print) if accelerator.is_main_process else None
     model = model.to(accelerator.device)
     choose_kernels(model)
     run: Callable[..., dict] = evaluate
@@ -65,8 +78,16 @@ def main(command_line: list[str]) -> None:
                 accelerator=accelerator,
                 **options | setting,
             )
-        results = {"model": args.model, "task": args.task, "dataset": puzzles.config, "split": args.split, **scores}
+        results = {
+            "model": args.model,
+            "task": args.task,
+            "dataset": puzzles.config,
+            "dataset_id": args.hub_dataset or TASKS[args.task].hub_dataset(puzzles.config, args.data_dir),
+            "split": args.split,
+            **scores,
+        }
         results |= {
+            "weights": weights,
             "dtype": args.dtype,
             "seed": args.seed,
             "data_seed": args.data_seed,
@@ -75,9 +96,13 @@ def main(command_line: list[str]) -> None:
         accelerator.print(*(f"{name} = {value}" for name, value in setting.items()), show(results), sep="\n")
         all_results.append(results)
     if accelerator.is_main_process and args.output:
-        write_results(all_results if swept else all_results[0], Path(args.output))
+        write_results(all_results, Path(args.output))
         if swept:
             plot_sweep(all_results, swept, Path(args.output).with_suffix(".png"))
+    if repository is not None:
+        with user_errors("", HubError):
+            publish_results(repository, all_results)
+        print(f"published {repository.url}")
 
 
 if __name__ == "__main__":

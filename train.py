@@ -4,15 +4,19 @@
 The same command again goes on from the last checkpoint. The result is a folder for `from_pretrained`.
 """
 
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tqdm.auto import tqdm
 from transformers.utils import logging
 
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmProcessor
-from training.arc_evaluation import report_arc
+from training.arc_evaluation import report_arc, write_json
 from training.arguments import (
+    HubArguments,
     TrainArguments,
     build_config,
     model_arguments,
@@ -21,14 +25,19 @@ from training.arguments import (
     run_command,
     user_errors,
 )
-from training.evaluation import describe_run, report, write_results
+from training.cards import RESULTS, TRAIN_ARGS, training_record, write_card
+from training.devices import build_autocast
+from training.evaluation import describe_run, merge_results, read_results, report, weights_of, write_results
 from training.loop import build_accelerator, evaluate_average, train
 from training.metrics import summary
+from training.publishing import BackgroundPublisher, open_repository, publish_final
 from training.puzzle_table import num_parameters
 
 
 def main(command_line: list[str]) -> None:
-    args, model_args = parse_arguments([TrainArguments, model_arguments()], command_line)
+    args, hub, model_args = parse_arguments([TrainArguments, HubArguments, model_arguments()], command_line)
+    output_dir = Path(args.output_dir)
+    earlier_results = read_results(output_dir / RESULTS)
     logging.disable_progress_bar()
     with user_errors("", ValueError, OSError):
         splits = {
@@ -60,13 +69,21 @@ def main(command_line: list[str]) -> None:
     )
     accelerator = build_accelerator(args)
     accelerator.init_trackers("trm", config={**vars(args), **vars(model_args)})
-    state = train(args, config, processor, splits["train"], splits["test"], accelerator)
+    described, repository, publisher = describe_run(accelerator.device), None, None
+    record = partial(training_record, args, model_args, splits["train"], accelerator.num_processes, described)
+    if accelerator.is_main_process:
+        repository = open_repository(hub, args.hub_private, print)
+    if repository is not None and args.hub_strategy == "every_save":
+        folder = output_dir / "checkpoints"
+        publisher = BackgroundPublisher(repository, args.hub_private, folder, record, tqdm.write)
+    on_save = publisher.submit if publisher else None
+    state = train(args, config, processor, splits["train"], splits["test"], accelerator, on_save)
     if state is not None:
         parameters = num_parameters(state.model)
         accelerator.print(
             f"trained {parameters:,} parameters in {state.seconds:.0f} s; evaluating the averaged weights"
         )
-        output_dir, tasks = Path(args.output_dir), splits["test"].augmented_tasks
+        tasks = splits["test"].augmented_tasks
         files: dict[str, Any] = {}
         if tasks:
             files = {"submission": output_dir / "submission.json", "resume_dir": output_dir / "checkpoints" / "votes"}
@@ -76,19 +93,23 @@ def main(command_line: list[str]) -> None:
             "model": args.output_dir,
             "task": args.task,
             "dataset": splits["test"].config,
+            "dataset_id": record(state)["data"]["dataset_id"],
             "split": "test",
             **scores,
         }
-        results |= {
-            "dtype": args.mixed_precision,
-            "seed": args.seed,
-            "data_seed": args.data_seed,
-            **describe_run(accelerator.device),
-        }
-        if accelerator.is_main_process:
-            write_results(results, output_dir / "results.json")
+        dtype = "float32" if build_autocast(args, accelerator) is nullcontext else "bfloat16"
+        results |= {"dtype": dtype, "seed": args.seed, "data_seed": args.data_seed, **described}
         accelerator.print(f"{(report_arc if tasks else report)(results)}\n\n{summary(state, args, accelerator)}")
         accelerator.print(f"the model is in {args.output_dir}")
+        if accelerator.is_main_process:
+            results["weights"] = weights_of(output_dir)
+            write_results(merge_results(earlier_results, [results], results["weights"]), output_dir / RESULTS)
+            write_json(record(state), output_dir / TRAIN_ARGS)
+            write_card(output_dir)
+        if publisher is not None:
+            publisher.close()
+        if repository is not None:
+            print(publish_final(repository, output_dir, args.hub_private))
     accelerator.end_training()
 
 

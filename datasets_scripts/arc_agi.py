@@ -190,6 +190,8 @@ class ArcConfig(datasets.BuilderConfig):
     version: str = "1.0.0"
     subsets: tuple[str, ...] = ()
     tested: str = ""
+    homepage: str = ""
+    license: str = ""
 
 
 class ArcAgi(datasets.ArrowBasedBuilder):
@@ -212,12 +214,18 @@ class ArcAgi(datasets.ArrowBasedBuilder):
             description="ARC-AGI-1 and ConceptARC, tested on the public evaluation set",
             subsets=("training", "evaluation", "concept"),
             tested="evaluation",
+            homepage="https://github.com/fchollet/ARC-AGI (Apache-2.0), "
+            "https://github.com/victorvikram/ConceptARC (MIT)",
+            license="other",
         ),
         ArcConfig(
             name="arc-agi-2",
             description="ARC-AGI-2 and ConceptARC, tested on the public evaluation set",
             subsets=("training2", "evaluation2", "concept"),
             tested="evaluation2",
+            homepage="https://github.com/arcprize/ARC-AGI-2 (Apache-2.0), "
+            "https://github.com/victorvikram/ConceptARC (MIT)",
+            license="other",
         ),
         ArcConfig(name="kaggle", description="files in the layout of the Kaggle competitions"),
     ]
@@ -240,6 +248,8 @@ class ArcAgi(datasets.ArrowBasedBuilder):
         tokens = datasets.List(datasets.Value("int8"), CANVAS_SIZE**2)
         return datasets.DatasetInfo(
             description=self.config.description,
+            homepage=self.config.homepage,
+            license=self.config.license,
             features=datasets.Features(
                 input_ids=tokens,
                 labels=tokens,

@@ -8,6 +8,7 @@
 
 import argparse
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -15,10 +16,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import datasets
-from huggingface_hub import DatasetCardData, HfApi, get_token
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub import DatasetCard, DatasetCardData
 
 from datasets_scripts.tasks import TASKS, PuzzleFormat, nearest
+from modeling_trm.hub_trm import HubError, HubRepository
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,6 +35,7 @@ def build(
     output_dir: str | Path,
     *,
     command: str,
+    name: str = "path/to/this",
     data_dir: str | None = None,
     seed: int = 0,
     num_train_puzzles: int | None = None,
@@ -44,6 +46,7 @@ def build(
         task, config: names; without a config the task's default, or with a `data_dir` the one that reads it.
         output_dir: a folder that does not exist yet, or an empty one.
         command: how to build it again, for the card.
+        name: what the card's reader loads.
         data_dir, seed, num_train_puzzles: as for `load_puzzles`.
 
     Raises:
@@ -63,7 +66,7 @@ def build(
         (folder / config).mkdir(parents=True)
         for split, rows in splits.items():
             rows.to_parquet(folder / config / f"{split}-00000-of-00001.parquet")
-        (folder / "README.md").write_text(card(task, config, splits, builder.info, described, seed, command))
+        (folder / "README.md").write_text(card(task, config, splits, builder.info, described, seed, command, name))
         os.replace(folder, output_dir)
 
 
@@ -75,6 +78,7 @@ def card(
     described: PuzzleFormat,
     seed: int,
     command: str,
+    name: str,
 ) -> str:
     """The text of README.md, its YAML header included."""
     header = DatasetCardData(
@@ -97,6 +101,7 @@ def card(
 {header.to_yaml()}
 ---
 
+<!-- {config} -->
 # {task}: {config}
 
 {info.description}. The puzzles are not augmented.
@@ -104,7 +109,7 @@ def card(
 ```python
 from datasets import load_dataset
 
-puzzles = load_dataset("path/to/this", "{config}", split="train")
+puzzles = load_dataset("{name}", "{config}", split="train")
 ```
 
 | split | puzzles |
@@ -131,6 +136,7 @@ By the builder `{task}`, version {info.version}, with seed {seed}:
 ```
 {command}
 ```
+<!-- /{config} -->
 """
 
 
@@ -141,11 +147,48 @@ def kind(feature: datasets.features.features.FeatureType) -> str:
     return feature.dtype
 
 
-def publish(folder: str | Path, repo_id: str) -> None:
-    """Upload a dataset folder to the Hub; raises `OSError` if the Hub refuses."""
-    api = HfApi()
-    api.create_repo(repo_id, repo_type="dataset", exist_ok=True)
-    api.upload_folder(repo_id=repo_id, folder_path=folder, repo_type="dataset", commit_message="Upload the dataset")
+def join_cards(old: str, new: str, config: str) -> str:
+    """The card of a repository that holds other configs too: their files and words stay, as does its default."""
+    card, ours = DatasetCard(old), DatasetCard(new)
+    data = card.data.to_dict()
+    others = [one for one in data.get("configs", []) if one["config_name"] != config]
+    described = ours.data.to_dict()
+    if any(one.get("default") for one in others):
+        del described["configs"][0]["default"]
+    is_licensed_alike = data.get("license") in (None, described["license"])
+    card.data = DatasetCardData(
+        **data
+        | {
+            "configs": [*others, *described["configs"]],
+            "tags": list(dict.fromkeys([*data.get("tags", []), *described["tags"]])),
+            "license": described["license"] if is_licensed_alike else "other",
+        }
+    )
+    section = re.compile(f"<!-- {re.escape(config)} -->.*<!-- /{re.escape(config)} -->", re.DOTALL)
+    text = section.search(ours.text)[0]
+    card.text = section.sub(lambda _: text, card.text) if section.search(card.text) else f"{card.text}\n{text}\n"
+    return str(card)
+
+
+def was_built_by(command: str, folder: Path) -> bool:
+    """Whether a command has written a folder before, but could not publish it."""
+    path = folder / "README.md"
+    return path.is_file() and f"\n{command}\n" in path.read_text()
+
+
+def publish(folder: Path, config: str, repository: HubRepository) -> None:
+    """Adds a dataset folder to a repository in one commit, beside the other configs there.
+
+    Raises:
+        HubError: it cannot be published; one line.
+    """
+    parent = repository.head()
+    files: dict[str, Path | bytes] = {
+        str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()
+    }
+    if (old := repository.read("README.md", parent)) is not None:
+        files["README.md"] = join_cards(old.decode(), (folder / "README.md").read_text(), config).encode()
+    repository.commit(files, f"Upload {config}", parent)
 
 
 def main(command_line: list[str]) -> None:
@@ -157,29 +200,34 @@ def main(command_line: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of chosen and of generated puzzles")
     parser.add_argument("--num_train_puzzles", type=int, help="how many training puzzles to keep; all by default")
     parser.add_argument("--push_to_hub", metavar="ORG/NAME", help="dataset repository to publish to")
+    parser.add_argument("--hub_private", action="store_true", help="publish for your organisation only")
     args = parser.parse_args(command_line)
-    if args.push_to_hub:
-        validate_repo_id(args.push_to_hub)
-        if get_token() is None:
-            raise ValueError("publishing needs a token of the Hub: log in with `hf auth login`, or set HF_TOKEN")
-    build(
-        args.task,
-        args.config,
-        args.output_dir,
-        command=shlex.join(["python", "-m", "datasets_scripts.build", *command_line]),
-        data_dir=args.data_dir,
-        seed=args.seed,
-        num_train_puzzles=args.num_train_puzzles,
-    )
-    print(f"wrote {args.output_dir}")
-    if args.push_to_hub:
-        publish(args.output_dir, args.push_to_hub)
-        print(f"published https://huggingface.co/datasets/{args.push_to_hub}")
+    repository = HubRepository(args.push_to_hub, "dataset") if args.push_to_hub else None
+    if repository is not None:
+        repository.create(args.hub_private)
+    command, folder = shlex.join(["python", "-m", "datasets_scripts.build", *command_line]), Path(args.output_dir)
+    entry = TASKS[nearest(args.task, TASKS, "task")]
+    config = args.config or (entry.data_dir_config if args.data_dir else entry.default_config)
+    if repository is None or not was_built_by(command, folder):
+        build(
+            args.task,
+            config,
+            folder,
+            command=command,
+            name=args.push_to_hub or "path/to/this",
+            data_dir=args.data_dir,
+            seed=args.seed,
+            num_train_puzzles=args.num_train_puzzles,
+        )
+        print(f"wrote {folder}")
+    if repository is not None:
+        publish(folder, config, repository)
+        print(f"published {repository.url}")
 
 
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, HubError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)

@@ -70,10 +70,22 @@ class Task:
     read_format: Callable[[Any], PuzzleFormat] | None = None
 
     def build(self, config_name: str, **options: Any) -> tuple[datasets.DatasetBuilder, PuzzleFormat]:
-        """The builder of a config, not yet run, and what its puzzles look like; options as for the builder."""
+        """The builder of a config, not yet run, and what its puzzles look like.
+
+        Options are those of the builder; `seed` and `num_train_puzzles` are left out where it has no use for them.
+        """
+        known = self.builder.BUILDER_CONFIG_CLASS.__dataclass_fields__
+        for name in {"seed", "num_train_puzzles"} - set(known):
+            options.pop(name, None)
         names = [config.name for config in self.builder.BUILDER_CONFIGS]
         builder = self.builder(config_name=nearest(config_name, names, f"config of {self.name}"), **options)
         return builder, self.read_format(builder) if self.read_format else self.formats[config_name]
+
+    def hub_dataset(self, config_name: str, data_dir: str | Path | None = None) -> str | None:
+        """The dataset of the Hub that a config reads; None if its puzzles are from elsewhere."""
+        folder = getattr(self.builder, "HUB_FOLDER", None)
+        reads_hub = folder and config_name == self.data_dir_config and data_dir is None
+        return folder.removeprefix("hf://datasets/") if reads_hub else None
 
 
 @dataclass(frozen=True)
@@ -249,13 +261,8 @@ def load_puzzles(
     """
     entry = TASKS[nearest(task, TASKS, "task")]
     config = config or (entry.data_dir_config if data_dir else entry.default_config)
-    known = entry.builder.BUILDER_CONFIG_CLASS.__dataclass_fields__
-    options = {"seed": seed, "num_train_puzzles": num_train_puzzles}
     builder, described = entry.build(
-        config,
-        cache_dir=cache_dir,
-        data_dir=data_dir,
-        **{name: value for name, value in options.items() if name in known},
+        config, cache_dir=cache_dir, data_dir=data_dir, seed=seed, num_train_puzzles=num_train_puzzles
     )
     builder.download_and_prepare()
     table = builder.as_dataset(nearest(split, builder.info.splits, "split")).data

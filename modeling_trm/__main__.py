@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
     logging.disable_progress_bar()
     try:
-        model = AutoModel.from_pretrained(args.model, dtype=torch.float32)
+        model = AutoModel.from_pretrained(args.model, dtype=torch.float32, use_safetensors=True)
         processor = AutoProcessor.from_pretrained(args.model)
     except (ValueError, OSError, SafetensorError, StrictDataclassError) as error:
         return fail(f"cannot load the model {args.model}: {error}")

@@ -2,10 +2,10 @@
 r"""Turns a checkpoint of the official code into a folder that `from_pretrained` reads.
 
     python -m modeling_trm.convert_trm_original_checkpoint \
-        --checkpoint step_65100 --config all_config.yaml --output_dir trm-sudoku
+        --checkpoint step_65100 --allow_pickle --output_dir trm-sudoku [--push_to_hub ORG/NAME]
 
-The official names stay in this file. Sizes that the official configuration does not hold (it takes them from the
-dataset) are read off the weights.
+The checkpoint may also be on the Hub, as `ORG/NAME` or `ORG/NAME/folder/step_65100`. The official names stay in this
+file. Sizes that the official configuration does not hold (it takes them from the dataset) are read off the weights.
 """
 
 import argparse
@@ -16,10 +16,13 @@ from typing import Any
 
 import torch
 import yaml
+from huggingface_hub import HfApi, ModelCardData, hf_hub_download
+from huggingface_hub.errors import HTTPError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from . import TrmConfig, TrmForPuzzleSolving, TrmProcessor
+from . import PuzzleSolvingPipeline, TrmConfig, TrmForPuzzleSolving, TrmProcessor
+from .hub_trm import HubError, HubRepository, model_files, one_line
 
 LAYER = r"^inner\.L_level\.layers\.(\d+)\."
 WRAPPERS = re.compile(r"^(?:_orig_mod\.|model\.|module\.)+")
@@ -39,6 +42,10 @@ SCRATCH = re.compile(r"^inner\.(puzzle_emb\.local_(weights|ids)|rotary_emb\.(cos
 
 
 OFFICIAL_PUZZLE_EMB_LEN = 16  # where the configuration does not say
+CONFIG_NAMES = ("all_config.yaml", "config.yaml", "config.json")
+# A name on the Hub: repository, what is in it (optional), revision (optional).
+ON_THE_HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<path>[^@]+))?(?:@(?P<revision>.+))?")
+PICKLE = re.compile(r"(step_\d+|checkpoint|.*\.(pt|pth|bin|ckpt))")
 
 
 class ConversionError(Exception):
@@ -140,25 +147,73 @@ def convert_config(official: dict[str, Any], weights: dict[str, Tensor], seq_len
     )
 
 
-def load_original(path: Path, suffixes: tuple[str, ...] = (".safetensors",)) -> dict[str, Tensor]:
+def load_original(path: Path, allow_pickle: bool = False) -> dict[str, Tensor]:
     """Reads safetensors, or a pickled state dict with `weights_only=True` (tensors only, no code is run)."""
-    if path.suffix in suffixes:
+    if path.suffix == ".safetensors":
         return load_file(path)
+    if not allow_pickle:
+        raise ConversionError(
+            f"{path} is not .safetensors: --allow_pickle reads the tensors of a pickled file, and runs nothing in it"
+        )
     state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise ConversionError(f"{path} is not a state dict of tensors")
     return state
 
 
-def convert(checkpoint: Path, config: Path, output_dir: Path, seq_len: int | None = None) -> TrmForPuzzleSolving:
-    """Converts a checkpoint and writes weights, configuration, code and, for 9x9 Sudoku, the processor."""
+def find_checkpoint(name: str, config: Path | None) -> tuple[Path, Path]:
+    """The files of a checkpoint and of its configuration, which lies beside it unless it is given.
+
+    Args:
+        name: a file, or `ORG/NAME[/path][@revision]` on the Hub, where `path` is the weights or their folder.
+        config: of the configuration.
+
+    Raises:
+        ConversionError: they cannot be found, or there are several.
+    """
+    on_hub = ON_THE_HUB.fullmatch(name)
+    if Path(name).is_file() or on_hub is None:
+        beside = [path for path in (Path(name).with_name(file) for file in CONFIG_NAMES) if path.is_file()]
+        if config is None and not beside:
+            raise ConversionError(f"there is no {CONFIG_NAMES[0]} beside {name}: pass --config")
+        return Path(name), config or beside[0]
+    repo, start, revision = on_hub["repo"], (on_hub["path"] or "").rstrip("/"), on_hub["revision"]
+    try:
+        files = HfApi().list_repo_files(repo, revision=revision)
+        inside = [file for file in files if file == start or file.startswith(start and f"{start}/")]
+        weights = choose_weights(name, inside)
+        folders = (weights.rpartition("/")[0] + "/", "")
+        beside_it = [folder.lstrip("/") + file for folder in folders for file in CONFIG_NAMES]
+        found = [file for file in beside_it if file in files]
+        if config is None and not found:
+            raise ConversionError(f"there is no {CONFIG_NAMES[0]} beside {repo}/{weights}: pass --config")
+        path = hf_hub_download(repo, weights, revision=revision)
+        return Path(path), config or Path(hf_hub_download(repo, found[0], revision=revision))
+    except (HTTPError, OSError, ValueError) as error:
+        raise ConversionError(f"{name} is no file, and cannot be read from the Hub: {one_line(error)}") from error
+
+
+def choose_weights(name: str, files: list[str]) -> str:
+    """The one file of weights; safetensors come before pickles."""
+    safe = [file for file in files if file.endswith(".safetensors")]
+    found = safe or [file for file in files if PICKLE.fullmatch(file.rpartition("/")[2])]
+    if len(found) != 1:
+        several = f"several checkpoints, name one: {', '.join(found)}" if found else "no checkpoint"
+        raise ConversionError(f"{name} holds {several}")
+    return found[0]
+
+
+def convert(
+    checkpoint: Path, config: Path, output_dir: Path, seq_len: int | None = None, allow_pickle: bool = False
+) -> TrmForPuzzleSolving:
+    """Converts a checkpoint and writes weights, configuration, code and, for 9x9 Sudoku, processor and pipeline."""
     for path in (checkpoint, config):
         if not path.is_file():
             raise ConversionError(f"{path} does not exist")
     if output_dir.exists() and not output_dir.is_dir():
         raise ConversionError(f"{output_dir} is a file: give a folder to write to")
     try:
-        state = load_original(checkpoint)
+        state = load_original(checkpoint, allow_pickle)
     except ConversionError:
         raise
     except Exception as error:  # torch and safetensors raise a dozen types for a file of another kind
@@ -173,7 +228,8 @@ def convert(checkpoint: Path, config: Path, output_dir: Path, seq_len: int | Non
 
     weights, unknown = convert_state_dict(state)
     if unknown:
-        raise ConversionError(f"{checkpoint} has weights that TRM has not: {', '.join(unknown[:5])}")
+        kinds = dict.fromkeys(re.sub(r"\.\d+\.", ".*.", name) for name in unknown)
+        raise ConversionError(f"{checkpoint} has weights that TRM has not: {', '.join(kinds)}")
     try:
         model = TrmForPuzzleSolving(convert_config(official, weights, seq_len))
     except ConversionError:
@@ -184,31 +240,80 @@ def convert(checkpoint: Path, config: Path, output_dir: Path, seq_len: int | Non
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise ConversionError(f"{config} does not fit {checkpoint}: {str(error).splitlines()[1].strip()}") from error
-    model.save_pretrained(output_dir)
     if (model.config.vocab_size, model.config.seq_len) == (11, 81):
-        TrmProcessor.for_sudoku().save_pretrained(output_dir)
+        PuzzleSolvingPipeline(model=model, processor=TrmProcessor.for_sudoku()).save_pretrained(output_dir)
+    else:
+        model.save_pretrained(output_dir)
     return model
+
+
+def card(name: str, origin: str, model: TrmForPuzzleSolving) -> str:
+    """README.md of a converted model: where it comes from, and that nothing was measured."""
+    on_hub = ON_THE_HUB.fullmatch(origin)
+    header = ModelCardData(
+        license="other",
+        library_name="transformers",
+        pipeline_tag="other",
+        tags=["trm", "recursive-reasoning", "custom_code"],
+        base_model=on_hub["repo"] if on_hub else None,
+    )
+    return f"""---
+{header.to_yaml()}
+---
+
+# {name}
+
+TRM, the Tiny Recursive Model ([arXiv 2510.04871](https://arxiv.org/abs/2510.04871)), {model.num_parameters():,}
+parameters, for grids of {model.config.seq_len} cells. The weights are those of `{origin}`, a checkpoint of the
+official code, under the names that `transformers` reads; see there for their authors, training and licence.
+
+```python
+from transformers import AutoModel
+
+model = AutoModel.from_pretrained("{name}", trust_remote_code=True)
+solution = model.solve(input_ids)  # [batch, {model.config.seq_len}], the tokens of the official data
+```
+
+## Evaluation
+
+<!-- evaluation -->
+Not evaluated: there are no results for these weights.
+<!-- /evaluation -->
+"""
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Convert a checkpoint of the official TRM code.", allow_abbrev=False)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="state dict, .safetensors or a torch file")
+    parser.add_argument("--checkpoint", required=True, help="file, or ORG/NAME[/path][@revision] on the Hub")
     parser.add_argument(
-        "--config", type=Path, required=True, help="all_config.yaml, or the model's fields as JSON/YAML"
+        "--config", type=Path, help=f"the official configuration; {CONFIG_NAMES[0]} beside the weights"
     )
     parser.add_argument("--output_dir", type=Path, required=True, help="folder to write")
     parser.add_argument("--seq_len", type=int, help="cells of a puzzle, where the weights do not tell")
+    parser.add_argument("--allow_pickle", action="store_true", help="read the tensors of a pickled checkpoint")
+    parser.add_argument("--push_to_hub", metavar="ORG/NAME", help="model repository to publish to")
+    parser.add_argument("--hub_private", action="store_true", help="publish for your organisation only")
     args = parser.parse_args(arguments)
     try:
-        model = convert(args.checkpoint, args.config, args.output_dir, args.seq_len)
-    except ConversionError as error:
+        repository = HubRepository(args.push_to_hub) if args.push_to_hub else None
+        if repository is not None:
+            repository.create(args.hub_private)
+        paths = find_checkpoint(args.checkpoint, args.config)
+        model = convert(*paths, args.output_dir, args.seq_len, args.allow_pickle)
+        config = model.config
+        print(
+            f"wrote {args.output_dir}: {model.num_parameters():,} parameters, "
+            f"{config.token_mixer} mixer, {config.seq_len} cells"
+        )
+        if repository is not None:
+            origin = args.checkpoint if not Path(args.checkpoint).exists() else Path(args.checkpoint).name
+            text = card(args.push_to_hub, origin, model).encode()
+            files: dict[str, Path | bytes] = {**model_files(args.output_dir), "README.md": text}
+            repository.commit(files, f"Convert {origin}", repository.head())
+            print(f"published {repository.url}")
+    except (ConversionError, HubError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    config = model.config
-    print(
-        f"wrote {args.output_dir}: {model.num_parameters():,} parameters, "
-        f"{config.token_mixer} mixer, {config.seq_len} cells"
-    )
     return 0
 
 

@@ -13,6 +13,7 @@ for _name in ("HF_DATASETS_CACHE", "HF_MODULES_CACHE", "HF_HUB_CACHE"):
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from hub import FIGURES  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 from datasets_scripts.tasks import Puzzles, load_puzzles  # noqa: E402
@@ -38,3 +39,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests measured, in the log of every run."""
+    for line in FIGURES:
+        terminalreporter.write_line(line)

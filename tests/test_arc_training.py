@@ -190,7 +190,7 @@ def smoke(tmp_path_factory):
 
 
 def test_the_smoke_recipe_writes_scores_and_a_submission(smoke):
-    results = json.loads((smoke / "results.json").read_text())
+    (results,) = json.loads((smoke / "results.json").read_text())
     assert results["num_tasks"] == 5
     assert 0 <= results["pass@1"] <= results["pass@1000"] <= 1
     submission = json.loads((smoke / "submission.json").read_text())
@@ -219,7 +219,7 @@ def test_two_processes_score_and_submit_the_same_as_one(smoke, tmp_path):
     tests = load_puzzles("arc-agi", split="test", num_augmentations=4).first(3)
     model, file = TrmForPuzzleSolving.from_pretrained(smoke), tmp_path / "one-submission.json"
     one = evaluate_arc(model, tests, batch_size=1, accelerator=Accelerator(cpu=True), submission=file)
-    two = json.loads((tmp_path / "two.json").read_text())
+    (two,) = json.loads((tmp_path / "two.json").read_text())
     speed = ("seconds", "puzzles_per_second")
     assert {name: two[name] for name in one if name not in speed} == {n: v for n, v in one.items() if n not in speed}
     assert file.read_bytes() == (tmp_path / "two-submission.json").read_bytes()

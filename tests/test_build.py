@@ -11,9 +11,12 @@ import pytest
 import torch
 import yaml
 from datasets import load_dataset
+from hub import WRITER, card_errors, client_environment, running_hub
 
 from datasets_scripts import build
 from datasets_scripts.tasks import TASKS, load_puzzles
+from modeling_trm import hub_trm
+from modeling_trm.hub_trm import HubError
 
 ROOT = Path(__file__).parent.parent
 
@@ -79,13 +82,13 @@ def test_the_card_tells_what_is_inside_and_how_to_make_it_again(tmp_path):
         ([], "the following arguments are required: --task"),
         (["--task", "grid"], "give the folder of their files as data_dir"),
         (["--task", "maze", "--data_dir", "nowhere"], "there is no train.csv or train.csv.gz in nowhere"),
-        (["--task", "maze", "--push_to_hub", "a/b/c"], "Repo id must be"),
+        (["--task", "maze", "--push_to_hub", "a/b/c"], "'a/b/c' is no repository of the Hub"),
         (["--task", "maze", "--push_to_hub", "me/mazes"], "publishing needs a token of the Hub"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, arguments, message):
-    monkeypatch.setattr(build, "get_token", lambda: None)
-    with pytest.raises((ValueError, OSError)) as error:
+    monkeypatch.setattr(hub_trm, "get_token", lambda: None)
+    with pytest.raises((ValueError, OSError, HubError)) as error:
         build.main([*arguments, "--output_dir", str(tmp_path / "out" / "set")])
     assert message in str(error.value)
     assert not list(tmp_path.iterdir())
@@ -127,19 +130,73 @@ def test_a_folder_in_use_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_publishing_uploads_the_whole_folder(tmp_path, monkeypatch):
-    calls = []
+PUBLISH = """
+import json, sys
+from datasets_scripts import build
+for command in json.load(sys.stdin):
+    try:
+        build.main(command)
+    except build.HubError as error:
+        print(f"SAID {error}")
+"""
 
-    class Hub:
-        def create_repo(self, repo_id, **options):
-            calls.append(("create", repo_id, options["repo_type"]))
 
-        def upload_folder(self, repo_id, folder_path, **options):
-            names = sorted(str(path.relative_to(folder_path)) for path in Path(folder_path).rglob("*.*"))
-            calls.append(("upload", repo_id, names))
-
-    monkeypatch.setattr(build, "HfApi", Hub)
-    monkeypatch.setattr(build, "get_token", lambda: "token")
-    build.main(["--task", "sudoku", "--output_dir", str(tmp_path / "set"), "--push_to_hub", "me/sudoku"])
-    files = ["README.md", *(f"hard-sample/{split}-00000-of-00001.parquet" for split in ("test", "train"))]
-    assert calls == [("create", "me/sudoku", "dataset"), ("upload", "me/sudoku", files)]
+def test_datasets_of_every_kind_are_published_and_streamed(tmp_path, own_files):
+    """Two configs in one repository, ARC files and own puzzles; one commit each, and a second call after a failure."""
+    arc = tmp_path / "arc"
+    arc.mkdir()
+    pair = {"input": [[1, 2]], "output": [[2], [1]]}
+    challenges = {"abc": {"train": [pair] * 3, "test": [{"input": [[3, 4]]}]}}
+    (arc / "x_test_challenges.json").write_text(json.dumps(challenges))
+    commands = [
+        ["--task", "sudoku", "--config", "mini-6x6", "--output_dir", "six", "--push_to_hub", "lab/sudoku"],
+        ["--task", "sudoku", "--config", "hard-sample", "--output_dir", "nine", "--push_to_hub", "lab/sudoku"],
+        ["--task", "maze", "--output_dir", "maze", "--num_train_puzzles", "20", "--push_to_hub", "lab/maze"],
+        ["--task", "maze", "--output_dir", "maze", "--num_train_puzzles", "20", "--push_to_hub", "lab/maze"],
+        ["--task", "arc-agi", "--data_dir", "arc", "--output_dir", "a", "--push_to_hub", "lab/arc", "--hub_private"],
+        ["--task", "grid", "--data_dir", str(own_files), "--output_dir", "own", "--push_to_hub", "lab/own"],
+    ]
+    with running_hub() as hub:
+        hub.fail("POST /api/datasets/lab/maze/commit/", status=403)
+        environment = client_environment(hub, HF_HOME=os.environ["HF_HOME"])
+        run = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
+        done = subprocess.run([sys.executable, "-c", PUBLISH], input=json.dumps(commands), **run)
+        assert done.returncode == 0, done.stderr
+        (said,) = [line for line in done.stdout.splitlines() if line.startswith("SAID ")]
+        assert said.startswith("SAID cannot publish lab/maze: the token may not write there")
+        assert WRITER not in done.stdout + done.stderr
+        assert done.stdout.count("wrote") == 5  # the second call for the mazes publishes what the first one wrote
+        assert [commit.message for commit in hub.dataset("lab/sudoku").history()] == [
+            "Upload hard-sample",
+            "Upload mini-6x6",
+            "initial commit",
+        ]
+        splits = [f"{split}-00000-of-00001.parquet" for split in ("test", "train")]
+        files = {f"{config}/{split}" for config in ("mini-6x6", "hard-sample") for split in splits}
+        assert set(hub.files("lab/sudoku", kind="datasets")) == {"README.md", *files}
+        assert hub.dataset("lab/arc").private
+        for name, task in (("sudoku", "sudoku"), ("maze", "maze"), ("arc", "arc-agi"), ("own", "grid")):
+            card = hub.files(f"lab/{name}", kind="datasets")["README.md"].decode()
+            assert not card_errors(card)
+            for part in (f"# {task}: ", "Licence: ", "Source and licence", "with seed 0", "| train |", "| test |"):
+                assert part in card, (name, part)
+            assert f'load_dataset("lab/{name}"' in card
+        script = """
+from datasets import load_dataset
+for repo, config in (("lab/sudoku", "mini-6x6"), ("lab/sudoku", "hard-sample"), ("lab/maze", "hard-sample"),
+                     ("lab/arc", "kaggle"), ("lab/own", "own")):
+    rows = load_dataset(repo, config, split="train", streaming=True)
+    print(sum(next(iter(rows))["input_ids"]), len(load_dataset(repo, config, split="test")))
+print(load_dataset("lab/sudoku", split="test", streaming=True).features["input_ids"].length)
+"""
+        run["env"] = client_environment(hub, HF_HOME=str(tmp_path / "cache"))
+        done = subprocess.run([sys.executable, "-c", script], **run)
+        assert done.returncode == 0, done.stderr
+    *rows, default = done.stdout.splitlines()
+    for line, folder, config in zip(
+        rows, ("six", "nine", "maze", "a", "own"), ("mini-6x6", *["hard-sample"] * 2, "kaggle", "own"), strict=True
+    ):
+        paths = {split: str(tmp_path / folder / config / f"{split}-*.parquet") for split in ("train", "test")}
+        local = load_dataset("parquet", data_files=paths, cache_dir=str(tmp_path / "local"))
+        assert line == f"{sum(local['train'][0]['input_ids'])} {len(local['test'])}"
+    assert default == "36"  # of the config that came first

@@ -12,11 +12,13 @@ import pytest
 import torch
 import yaml
 from goldens import FORWARD_VARIANTS, golden, part
+from hub import WRITER, Blob, card_errors, client_environment, running_hub
 from safetensors.torch import save_file
 from torch import Tensor
 
 from modeling_trm import TrmForPuzzleSolving, TrmProcessor
-from modeling_trm.convert_trm_original_checkpoint import convert, main
+from modeling_trm import convert_trm_original_checkpoint as converter
+from modeling_trm.convert_trm_original_checkpoint import main
 
 SIZES = ("vocab_size", "seq_len", "num_puzzle_identifiers", "batch_size")  # the official code has them from the data
 FORMS = [  # suffix of the weights, prefix of their names, form of the configuration
@@ -51,6 +53,10 @@ def official() -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Configuration and weights of an official model with the MLP mixer."""
     description, tensors = golden("forward_mlp_t")
     return description["config"], part(tensors, "state")
+
+
+def convert(*arguments: Any) -> TrmForPuzzleSolving:
+    return converter.convert(*arguments, allow_pickle=True)
 
 
 # Every variant in two forms, every form in four variants.
@@ -165,7 +171,9 @@ def test_as_a_command(official: tuple[dict, dict], tmp_path: Path) -> None:
     config = {name: value for name, value in config.items() if name not in SIZES}
     checkpoint = write_checkpoint(tmp_path / "step_100", state, "_orig_mod.model.")
     fields = write_config(tmp_path / "all_config.yaml", config)
-    done = run("--checkpoint", checkpoint, "--config", fields, "--output_dir", tmp_path / "converted")
+    done = run(
+        "--checkpoint", checkpoint, "--config", fields, "--output_dir", tmp_path / "converted", "--allow_pickle"
+    )
     assert done.returncode == 0, done.stderr
     assert "mlp mixer, 16 cells" in done.stdout
     model = TrmForPuzzleSolving.from_pretrained(tmp_path / "converted")
@@ -176,7 +184,11 @@ def test_a_malicious_pickle_is_not_executed(official: tuple[dict, dict], tmp_pat
     config, state = official
     fields, marker = write_config(tmp_path / "config.json", config), tmp_path / "executed"
     torch.save({**state, "inner.evil": Evil(marker)}, tmp_path / "evil.pt")
-    done = run("--checkpoint", tmp_path / "evil.pt", "--config", fields, "--output_dir", tmp_path / "out")
+    command = ["--checkpoint", tmp_path / "evil.pt", "--config", fields, "--output_dir", tmp_path / "out"]
+    done = run(*command)
+    assert done.returncode == 2
+    assert "evil.pt is not .safetensors: --allow_pickle reads" in done.stderr
+    done = run(*command, "--allow_pickle")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
@@ -184,12 +196,8 @@ def test_a_malicious_pickle_is_not_executed(official: tuple[dict, dict], tmp_pat
     assert not marker.exists()
     assert not (tmp_path / "out").exists()
     (tmp_path / "raw.pt").write_bytes(pickle.dumps(Evil(marker), protocol=2))
-    assert (
-        main(
-            ["--checkpoint", str(tmp_path / "raw.pt"), "--config", str(fields), "--output_dir", str(tmp_path / "out")]
-        )
-        == 2
-    )
+    command[1] = tmp_path / "raw.pt"
+    assert main([*map(str, command), "--allow_pickle"]) == 2
     assert not marker.exists()
     pickle.loads((tmp_path / "raw.pt").read_bytes())
     assert marker.exists()  # the trap was armed
@@ -244,7 +252,8 @@ def test_a_mistake_is_one_line_and_writes_nothing(
     output.mkdir()
     (output / "mine.txt").write_text("kept")
 
-    assert main(["--checkpoint", str(checkpoint), "--config", str(fields), "--output_dir", str(output)]) == 2
+    command = ["--checkpoint", str(checkpoint), "--config", str(fields), "--output_dir", str(output)]
+    assert main([*command, "--allow_pickle"]) == 2
     shown = capsys.readouterr()
     assert shown.err.startswith("error: ")
     assert len(shown.err.splitlines()) == 1
@@ -259,6 +268,88 @@ def test_an_output_that_is_a_file_is_refused(
     fields = write_config(tmp_path / "config.json", official[0])
     (tmp_path / "output").write_text("kept")
     command = ["--checkpoint", str(checkpoint), "--config", str(fields), "--output_dir", str(tmp_path / "output")]
-    assert main(command) == 2
+    assert main([*command, "--allow_pickle"]) == 2
     assert "output is a file" in capsys.readouterr().err
     assert (tmp_path / "output").read_text() == "kept"
+
+
+# The Hub
+
+
+COMMANDS = """
+import json, sys
+from modeling_trm.convert_trm_original_checkpoint import main
+for command in json.load(sys.stdin):
+    status = main(command)
+    print(f"STATUS {status}")
+    print("STATUS", file=sys.stderr)
+"""
+
+
+def test_checkpoints_of_the_hub_and_to_the_hub(official: tuple[dict, dict], tmp_path: Path) -> None:
+    config, state = official
+    config = {name: value for name, value in config.items() if name not in SIZES}
+    fields = write_config(tmp_path / "all_config.yaml", config).read_bytes()
+    pickled = write_checkpoint(tmp_path / "step_100", state, "_orig_mod.model.").read_bytes()
+    safe = write_checkpoint(tmp_path / "weights.safetensors", state).read_bytes()
+    other = {f"_orig_mod.model.inner.H_level.layers.{n}.mlp.gate_up_proj.weight": torch.zeros(2, 2) for n in (0, 1)}
+    hrm = write_checkpoint(tmp_path / "hrm", state | other | {"inner.extra.bias": torch.zeros(2)}).read_bytes()
+    contents = {
+        "them/sudoku": {"all_config.yaml": fields, "step_100": pickled},
+        "them/safe": {"all_config.yaml": fields, "step_100": pickled, "step_100.safetensors": safe},
+        "them/many": {"a/all_config.yaml": fields, "a/step_100": pickled, "b/step_200": pickled},
+        "them/hrm": {"all_config.yaml": fields, "checkpoint": hrm},
+    }
+    publish = ("--push_to_hub", "me/converted")
+    cases = [
+        ("them/sudoku", (), "step_100 is not .safetensors: --allow_pickle reads"),
+        ("them/sudoku", ("--allow_pickle", *publish), ""),
+        ("them/safe", (), ""),
+        ("them/many", ("--allow_pickle",), "them/many holds several checkpoints, name one: a/step_100, b/step_200"),
+        ("them/many/a", ("--allow_pickle",), ""),
+        ("them/many/b/step_200@main", ("--allow_pickle",), "there is no all_config.yaml beside them/many/b/step_200"),
+        (
+            "them/hrm",
+            ("--allow_pickle",),
+            "that TRM has not: inner.H_level.layers.*.mlp.gate_up_proj.weight, inner.extra.bias",
+        ),
+        ("them/nothing", (), "them/nothing is no file, and cannot be read from the Hub: "),
+    ]
+    commands = [
+        ["--checkpoint", name, "--output_dir", str(tmp_path / f"out{number}"), *words]
+        for number, (name, words, _) in enumerate(cases)
+    ]
+    with running_hub() as hub:
+        for name, files in contents.items():
+            hub.create("models", name).add(
+                "main", "weights", {path: Blob(data, False) for path, data in files.items()}
+            )
+        done = subprocess.run(
+            [sys.executable, "-c", COMMANDS],
+            input=json.dumps(commands),
+            env=client_environment(hub, HF_HOME=tmp_path / "cache"),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        published = hub.files("me/converted")
+    assert WRITER not in done.stdout + done.stderr
+    statuses = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("STATUS")]
+    errors = [
+        [line for line in part.splitlines() if line.startswith("error: ")] for part in done.stderr.split("STATUS")
+    ]
+    for number, (status, found, (name, _, message)) in enumerate(zip(statuses, errors, cases, strict=False)):
+        folder = tmp_path / f"out{number}"
+        assert (status, len(found)) == ((2, 1) if message else (0, 0)), (name, found)
+        if message:
+            assert message in found[0]
+            assert not folder.exists()
+        else:
+            model = TrmForPuzzleSolving.from_pretrained(folder)
+            assert torch.equal(model.lm_head.weight, state["inner.lm_head.weight"])
+    assert published["model.safetensors"] == (tmp_path / "out1" / "model.safetensors").read_bytes()
+    assert {"config.json", "modeling_trm.py", "configuration_trm.py", "README.md"} <= set(published)
+    card = published["README.md"].decode()
+    assert not card_errors(card)
+    assert "base_model: them/sudoku" in card
+    assert "Not evaluated" in card

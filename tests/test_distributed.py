@@ -85,7 +85,7 @@ class Runs:
 
     def __init__(self, folder: Path, launchers: list[list[str]], runs: list[tuple[str, dict]]):
         self.folder = folder
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         described = []
         for name, fields in runs:
             words = [str(word) for field, value in fields.items() for word in (f"--{field}", value)]
@@ -121,7 +121,8 @@ class Runs:
         return load_file(folder / "training.safetensors") | load_file(self.folder / run / "model.safetensors")
 
     def results(self, run: str) -> dict:
-        return json.loads((self.folder / run / "results.json").read_text())
+        (results,) = json.loads((self.folder / run / "results.json").read_text())
+        return results
 
 
 def two_nodes(processes: int) -> list[list[str]]:
@@ -129,7 +130,8 @@ def two_nodes(processes: int) -> list[list[str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    meeting = ["--nnodes=2", "--master_addr=127.0.0.1", f"--master_port={port}", f"--nproc_per_node={processes // 2}"]
+    meeting = ["--nnodes=2", f"--nproc_per_node={processes // 2}"]
+    meeting += ["--rdzv_backend=static", f"--rdzv_endpoint=127.0.0.1:{port}"]
     return [["-m", "torch.distributed.run", *meeting, f"--node_rank={node}"] for node in (0, 1)]
 
 
@@ -140,14 +142,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Runs]:
     tasks, others = write_tasks(folder / "tasks", "ab"), write_tasks(folder / "others", "cad")
     sudoku, arc, sharded = SMALL | SUDOKU, SMALL | ARC | {"data_dir": tasks}, {"shard_puzzle_embeddings": True}
     new = arc | {"data_dir": others, "init_from": folder / "1" / "arc", "freeze_network": True, "max_steps": 6}
-    both = [("sudoku", sudoku), ("arc", arc), ("sudoku32", sudoku | {"max_steps": 4})]
+    noisy = sudoku | {"random_initial_states": True, "state_noise_std": 0.1, "num_chains": 2}
+    both = [("sudoku", sudoku), ("noisy", noisy), ("arc", arc), ("sudoku32", sudoku | {"max_steps": 4})]
     twice = [("arc_sharded", arc | sharded | {"max_steps": steps}) for steps in (12, 20)]
+    begun, moved = ("../4/arc_moved", arc | sharded | {"max_steps": 12}), ("arc_moved", arc | sharded)
     arc32, large = ("arc32", arc | {"max_steps": 4}), ("arc_large", arc | LARGE)
     one_node = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     return {
         1: Runs(folder / "1", [[]], [*both, arc32, ("arc_new", new)]),
-        2: Runs(folder / "2", [one_node], [*both, *twice, arc32, ("arc_new", new | sharded), large]),
-        4: Runs(folder / "4", two_nodes(4), [*both, *twice]),
+        2: Runs(folder / "2", [one_node], [*both, *twice, begun, arc32, ("arc_new", new | sharded), large]),
+        4: Runs(folder / "4", two_nodes(4), [*both, *twice, moved]),
     }
 
 
@@ -166,7 +170,7 @@ def assert_same_scores(found: dict, expected: dict) -> None:
 
 
 @pytest.mark.parametrize("processes", [2, 4])
-@pytest.mark.parametrize("run", ["sudoku", "arc"])
+@pytest.mark.parametrize("run", ["sudoku", "noisy", "arc"])
 def test_any_number_of_processes_trains_as_one(runs: dict[int, Runs], run: str, processes: int) -> None:
     one, many = runs[1], runs[processes]
     ours, theirs = one.seen(run), many.seen(run)
@@ -221,8 +225,20 @@ def test_a_sharded_table_trains_as_a_whole_one(runs: dict[int, Runs], processes:
     torch.testing.assert_close(sharded[PUZZLE_TABLE], one.weights("arc")[PUZZLE_TABLE], atol=1e-9, rtol=0)
     assert_same(runs[processes].seen("arc_sharded"), {name: t[12:] for name, t in one.seen("arc").items()})
     assert_same_scores(runs[processes].results("arc_sharded"), one.results("arc"))
-    parts = [load_file(path)["rows"] for path in (runs[processes].folder / "arc_sharded").rglob("step*20/table-*")]
-    assert [len(part) for part in parts] == [-(-len(sharded[PUZZLE_TABLE]) // processes)] * processes
+    paths = (runs[processes].folder / "arc_sharded").rglob("step*20/table-*")
+    sizes = [len(rows) for path in sorted(paths) for rows in load_file(path).values()]
+    assert len(sizes) == processes
+    assert sum(sizes) == len(sharded[PUZZLE_TABLE])
+    assert max(sizes) == -(-sum(sizes) // processes)
+
+
+def test_two_processes_begin_and_four_go_on(runs: dict[int, Runs]) -> None:
+    """Puzzles in work and rows of the table are divided anew."""
+    one, four = runs[1], runs[4]
+    assert_same(four.seen("arc_moved"), {name: t[12:] for name, t in one.seen("arc").items()})
+    torch.testing.assert_close(
+        four.weights("arc_moved")[PUZZLE_TABLE], one.weights("arc")[PUZZLE_TABLE], atol=1e-9, rtol=0
+    )
 
 
 def test_new_puzzles_are_learned_on_a_sharded_table(runs: dict[int, Runs]) -> None:

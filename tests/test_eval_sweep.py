@@ -98,7 +98,7 @@ def test_a_sweep_is_a_list_of_results_and_a_plot(folder, tmp_path):
     alone = tmp_path / "alone.json"
     eval_script.main(command(folder, "--num_rollouts", 4, "--output", alone))
     measured = ("seconds", "puzzles_per_second", "commit")
-    result = json.loads(alone.read_text())
+    (result,) = json.loads(alone.read_text())
     assert {k: v for k, v in result.items() if k not in measured and k != "num_threads"} == {
         k: v for k, v in often.items() if k not in measured and k != "num_threads"
     }
@@ -107,7 +107,7 @@ def test_a_sweep_is_a_list_of_results_and_a_plot(folder, tmp_path):
 def test_symmetric_views_and_votes_are_options(folder, tmp_path):
     output = tmp_path / "views.json"
     eval_script.main(command(folder, "--augmentations", 3, "--selection", "vote", "--verify", "--output", output))
-    result = json.loads(output.read_text())
+    (result,) = json.loads(output.read_text())
     assert (result["augmentations"], result["selection"], result["verify"]) == (3, "vote", True)
     assert result["mean_rollouts"] == pytest.approx(3 - 2 * result["verified_accuracy"], abs=0.1)
 

@@ -84,10 +84,10 @@ def test_eval_writes_the_results_of_the_contract(
 ) -> None:
     output = tmp_path / "deep" / "results.json"
     eval_main(["--model", str(untrained), "--task", "sudoku", "--max_examples", "40", "--output", str(output)])
-    results = json.loads(output.read_text())
+    (results,) = json.loads(output.read_text())
     contract = (
         "model task dataset split num_examples exact_accuracy exact_accuracy_ci95 cell_accuracy mean_steps max_steps "
-        "num_rollouts noise_std seconds puzzles_per_second device dtype seed versions commit"
+        "num_rollouts noise_std seconds puzzles_per_second device dtype seed versions commit weights dataset_id"
     )
     assert set(contract.split()) <= set(results)
     assert results["num_examples"] == 40

@@ -119,7 +119,7 @@ def test_a_result_names_the_command_that_repeats_it(ladder: Path, tmp_path: Path
     assert python == "python"
     done = subprocess.run([sys.executable, *words, "--output_dir", str(tmp_path)], cwd=ROOT, capture_output=True)
     assert done.returncode == 0, done.stderr
-    again = json.loads((tmp_path / "results.json").read_text())
+    (again,) = json.loads((tmp_path / "results.json").read_text())
     for name in ("exact_accuracy", "cell_accuracy", "mean_steps", "num_examples"):
         assert again[name] == run["results"][name], name
 

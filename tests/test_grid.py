@@ -284,7 +284,7 @@ def test_the_recipe_trains_and_evaluates_on_own_files(tmp_path):
     options = ["--data_dir", data, "--output_dir", model, "--max_steps", 3, "--batch_size", 4]
     done = run("train.py", "--config", "recipes/grid.yaml", *options)
     assert done.returncode == 0, done.stderr
-    results = json.loads((model / "results.json").read_text())
+    (results,) = json.loads((model / "results.json").read_text())
     assert results["num_examples"] == 8
     assert "optimal_accuracy" not in results
     processor = TrmProcessor.from_pretrained(model)

@@ -392,7 +392,7 @@ def test_the_smoke_recipe_trains_and_evaluates_five_mazes(tmp_path):
         command, cwd=ROOT, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == 0, done.stderr
-    results = json.loads((tmp_path / "results.json").read_text())
+    (results,) = json.loads((tmp_path / "results.json").read_text())
     assert results["task"] == "maze"
     assert results["num_examples"] == 5
     assert {"exact_accuracy", "optimal_accuracy"} <= results.keys()

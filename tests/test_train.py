@@ -84,8 +84,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_what_it_promises(uninterrupted: Path) -> None:
     names = {path.name for path in uninterrupted.iterdir()}
-    promised = "config.json model.safetensors processor_config.json modeling_trm.py results.json train_log.jsonl"
-    assert set(promised.split()) <= names
+    promised = "README.md config.json model.safetensors processor_config.json modeling_trm.py results.json"
+    assert {*promised.split(), "train_args.json", "train_log.jsonl"} <= names
     assert not list(uninterrupted.rglob("*tmp*"))
     assert [path.name for path in sorted((uninterrupted / "checkpoints").iterdir())] == [
         "best",
@@ -103,7 +103,8 @@ def test_a_run_leaves_what_it_promises(uninterrupted: Path) -> None:
     published = AutoModel.from_pretrained(uninterrupted).state_dict()
     for name, tensor in published.items():
         assert torch.equal(tensor, final[f"training.safetensors/average.module.{name}"])
-    assert json.loads((uninterrupted / "results.json").read_text())["num_examples"] == 1000
+    (results,) = json.loads((uninterrupted / "results.json").read_text())
+    assert results["num_examples"] == 1000
 
 
 def test_killed_at_any_moment_it_ends_the_same(uninterrupted: Path, tmp_path: Path) -> None:
@@ -227,7 +228,7 @@ def test_the_smallest_recipe_learns(tmp_path: Path) -> None:
         [sys.executable, str(ROOT / "train.py"), *recipe], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    results = json.loads((tmp_path / "results.json").read_text())
+    (results,) = json.loads((tmp_path / "results.json").read_text())
     assert results["exact_accuracy"] > 0.93
     assert results["halt_accuracy"] > 0.93
     assert results["mean_steps"] < 3

@@ -2,6 +2,7 @@
 """The fields of a recipe, and how a YAML file and the command line fill them."""
 
 import difflib
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -97,10 +98,16 @@ class TrainArguments:
     resume_anyway: bool = option(False, "go on from a checkpoint of another model, data or batch size than now")
     log_steps: int = option(50, "steps per line of train_log.jsonl")
     time_limit_minutes: float | None = option(None, "stop with a checkpoint after this long; the same command goes on")
+    hub_strategy: Literal["end", "every_save"] = option(
+        "end", "when --push_to_hub publishes; every_save does so with each checkpoint too, in the background"
+    )
+    hub_private: bool = option(False, "publish for your organisation only")
+    hub_dataset: str | None = option(None, "dataset repository that holds the puzzles, if the task does not know one")
     price_per_hour: float | None = option(None, "dollars per hour of a GPU, or of a CPU core, for the summary")
     report_to: Literal["none", "trackio", "tensorboard", "wandb"] = option("none", "experiment tracker")
 
     def __post_init__(self) -> None:
+        require_repository("hub_dataset", self.hub_dataset)
         for name in (
             "max_steps",
             "batch_size",
@@ -151,6 +158,17 @@ class TrainArguments:
 
 
 @dataclass
+class HubArguments:
+    """Where on the Hub to publish."""
+
+    push_to_hub: str | None = option(None, "repository to publish to, as ORG/NAME")
+    hub_revision: str = option("main", "branch to publish on")
+
+    def __post_init__(self) -> None:
+        require_repository("push_to_hub", self.push_to_hub)
+
+
+@dataclass
 class EvalArguments:
     """Fields of an evaluation."""
 
@@ -176,16 +194,23 @@ class EvalArguments:
     sweep: str | None = option(
         None, "a curve, such as num_rollouts=1,4,16: a JSON list in --output and a plot beside it"
     )
+    hub_dataset: str | None = option(None, "dataset repository that holds the puzzles, if the task does not know one")
     dtype: Literal["float32", "bfloat16"] = option("float32", "dtype of the weights and the computation")
     seed: int = option(0, "seed of the noise")
     data_seed: int = option(0, "seed of puzzles that are generated")
 
     def __post_init__(self) -> None:
+        require_repository("hub_dataset", self.hub_dataset)
         for name in ("batch_size", "max_examples", "max_steps", "num_rollouts", "num_votes"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name}={value} must be at least 1")
         for name in ("num_augmentations", "noise_std"):
             require(getattr(self, name) >= 0, f"{name}={getattr(self, name)} must not be negative")
+
+
+def require_repository(name: str, value: str | None) -> None:
+    fits = value is None or re.fullmatch(r"[\w.-]+/[\w.-]+", value) is not None
+    require(fits, f"{name}={value} should read like ORG/NAME")
 
 
 def require(condition: bool, message: str) -> None:

@@ -2,9 +2,10 @@
 """Checkpoints that a kill at any moment cannot harm: written under a temporary name, then renamed.
 
 A checkpoint is a folder `checkpoints/step-00001000`: `training*.safetensors` is what all processes share (weights,
-average, optimizers), `rank-*.safetensors` the carry and random state of each, then `votes.json`, `state.json`, and in
-`manifest.json` the checksums of all those. Nothing in it is a pickle. A run of N processes goes on with M: the
-carries, rows of the global batch in the order of the processes, are divided anew.
+average, optimizers), `rank-*.safetensors` the carry and random state of each, `table-*.safetensors` its part of a
+sharded table, then `votes.json`, `state.json`, and in `manifest.json` the checksums of all those. Nothing in it is a
+pickle. A run of N processes goes on with M: the carries, rows of the global batch in the order of the processes, are
+divided anew, and so is the table.
 """
 
 import json
@@ -126,7 +127,7 @@ def save_checkpoint(
         if state.carry is not None and not args.compact_checkpoints:
             local |= {f"carry.{name}": tensor for name, tensor in state.carry.tensors().items()}
         save_tensors(local, temporary, rank_stem(accelerator.process_index), max_bytes)
-        save_table(state.model, temporary)
+        save_table(state.model, temporary, max_bytes)
         if is_main:
             save_tensors(state.tensors(args.compact_checkpoints), temporary, "training", max_bytes)
             progress = {name: getattr(state, name) for name in PROGRESS}

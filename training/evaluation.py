@@ -1,6 +1,7 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Scores of a model on a split: the one source of every number this project reports."""
 
+import hashlib
 import json
 import math
 import os
@@ -20,7 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import AutoModel, AutoProcessor
-from transformers.utils import PROCESSOR_NAME, cached_file
+from transformers.utils import PROCESSOR_NAME, SAFE_WEIGHTS_NAME, cached_file
 
 from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmForPuzzleSolving
@@ -29,6 +30,7 @@ from modeling_trm.modeling_trm import IGNORE_INDEX
 from .arguments import require, user_errors
 from .puzzle_table import hold_rows
 
+SHARE_UNIT = 2**40  # shares are summed as whole numbers: neither batches nor processes change a score
 COMMON_SCORES = ("exact_accuracy", "cell_accuracy", "halt_accuracy")  # of every task
 
 
@@ -36,13 +38,13 @@ UNLOADABLE = (ValueError, OSError, SafetensorError, StrictDataclassError)
 
 
 def load_model(name: str, dtype: torch.dtype) -> TrmForPuzzleSolving:
-    """Loads a model from a folder or the Hub.
+    """Loads a model from a folder or the Hub; its weights must be safetensors, nothing pickled is read.
 
     Raises:
         UserError: there is none, or it is not TRM.
     """
     with user_errors(f"cannot load the model {name!r}: ", *UNLOADABLE):
-        model = AutoModel.from_pretrained(name, dtype=dtype)
+        model = AutoModel.from_pretrained(name, dtype=dtype, use_safetensors=True)
     require(isinstance(model, TrmForPuzzleSolving), f"{name!r} is {type(model).__name__}, not TRM")
     return model
 
@@ -94,12 +96,13 @@ def evaluate(
     sources = sorted(set(puzzles.source))
     source_of = torch.tensor([sources.index(source) for source in puzzles.source])
     metrics = puzzles.format.metrics
-    totals = torch.zeros(len(sources), 7 + len(metrics), device=device)  # see `summarise`; exact to 2^24 rows
+    totals = torch.zeros(len(sources), 7 + len(metrics), dtype=torch.long, device=device)  # see `summarise`
     config, given = model.config, {name: value for name, value in solve_arguments.items() if value is not None}
     threshold = given.get("halt_threshold", config.halt_threshold)
     believes = 0.0 if math.isinf(threshold) else threshold  # the halting head's verdict, where nothing stops early
     max_steps = given.get("max_steps", config.max_solve_steps)
-    histogram, verified = torch.zeros(max_steps + 1, device=device), torch.zeros((), device=device)
+    histogram = torch.zeros(max_steps + 1, dtype=torch.long, device=device)
+    verified = torch.zeros((), dtype=torch.long, device=device)
     mine = torch.arange(len(puzzles))[rank::world]
     hold_rows(model, take(puzzles.puzzle_ids, mine))
     chunks = [rows for rows in mine.split(batch_size) if len(rows)]
@@ -118,14 +121,14 @@ def evaluate(
             scores = (
                 torch.ones_like(exact),
                 exact,
-                right.sum(-1) / labelled.clamp(min=1),
+                right.sum(-1) * SHARE_UNIT // labelled.clamp(min=1),
                 (solution.halt_logits > believes) == exact,
                 solution.steps,
                 solution.total_steps,
                 solution.rollouts,
                 *(metric(input_ids, solution.answers) for metric in metrics.values()),
             )
-            totals.index_add_(0, source_of[rows].to(device), torch.stack([score.float() for score in scores], dim=1))
+            totals.index_add_(0, source_of[rows].to(device), torch.stack([score.long() for score in scores], dim=1))
             histogram += solution.steps.bincount(minlength=max_steps + 1)
             if solution.verified is not None:
                 verified += solution.verified.sum()
@@ -143,7 +146,7 @@ def evaluate(
     if "verify" in given:
         results["verified_accuracy"] = verified.item() / len(puzzles)
     return results | {
-        "steps_histogram": {steps: int(count) for steps, count in enumerate(histogram.tolist()) if count},
+        "steps_histogram": {steps: count for steps, count in enumerate(histogram.tolist()) if count},
         "max_steps": max_steps,
         "min_steps": given.get("min_steps", 1),
         "halt_threshold": None if math.isinf(threshold) else threshold,
@@ -162,13 +165,13 @@ def take(column: Tensor | None, rows: Tensor) -> Tensor | None:
 
 
 def summarise(totals: Tensor, metrics: list[str]) -> dict[str, Any]:
-    """Means from the sums of 1, exact, share of right cells, halting, steps, total steps, rollouts, `metrics`."""
+    """Means from the sums of 1, exact, cells (in `SHARE_UNIT`), halting, steps, total steps, rollouts, `metrics`."""
     count, exact, cells, halting, steps, total_steps, rollouts, *others = totals.tolist()
     return {
-        "num_examples": int(count),
+        "num_examples": count,
         "exact_accuracy": exact / count,
-        "exact_accuracy_ci95": wilson_interval(int(exact), int(count)),
-        "cell_accuracy": cells / count,
+        "exact_accuracy_ci95": wilson_interval(exact, count),
+        "cell_accuracy": cells / SHARE_UNIT / count,
         "halt_accuracy": halting / count,
         "mean_steps": steps / count,
         "mean_total_steps": total_steps / count,
@@ -220,8 +223,41 @@ def current_commit() -> str | None:
     return done.stdout.strip()
 
 
-def write_results(results: dict[str, Any] | list[dict[str, Any]], path: Path) -> None:
-    """Writes one evaluation, or those of a sweep, as JSON, whole or not at all."""
+def weights_of(name: str | Path) -> str:
+    """The SHA-256 of a model's weights, from a folder or the Hub: what its results belong to."""
+    with user_errors(f"cannot read the weights of {name}: ", OSError):
+        path = cached_file(str(name), SAFE_WEIGHTS_NAME)
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def merge_results(old: list[dict[str, Any]], new: list[dict[str, Any]], weights: str) -> list[dict[str, Any]]:
+    """`new`, after those of `old` that are of the same weights and on another task, dataset or split."""
+
+    def place(result: dict[str, Any]) -> tuple[str, ...]:
+        return tuple(result[name] for name in ("task", "dataset", "split"))
+
+    replaced = {place(result) for result in new}
+    return [result for result in old if result["weights"] == weights and place(result) not in replaced] + new
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """The evaluations in a file of `write_results`; none where there is no file.
+
+    Raises:
+        UserError: it is another kind of file.
+    """
+    if not path.exists():
+        return []
+    with user_errors(f"{path} is not JSON: ", ValueError):
+        results = json.loads(path.read_text())
+    is_list = isinstance(results, list) and all(isinstance(one, dict) and "weights" in one for one in results)
+    require(is_list, f"{path} is no list of evaluations as train.py and eval.py write it: move it away")
+    return results
+
+
+def write_results(results: list[dict[str, Any]] | dict[str, Any], path: Path) -> None:
+    """Writes a list of evaluations (or the record of an experiment) as JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(results, indent=2) + "\n")

@@ -51,12 +51,13 @@ def all_gather(tensor: Tensor) -> Tensor:
 
 
 class AllToAll(torch.autograd.Function):
-    """Block p of each process's [processes * n, size] goes to process p; the gradient takes the same way back."""
+    """Block p of each process's [processes * n, size] goes to process p; the gradient takes the same way back.
+
+    There must be several processes.
+    """
 
     @staticmethod
     def forward(ctx, blocks: Tensor) -> Tensor:
-        if num_processes() == 1:
-            return blocks.view_as(blocks)
         received = torch.empty_like(blocks)
         dist.all_to_all_single(received, blocks.contiguous())
         return received

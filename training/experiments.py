@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from .arguments import Parser, UserError, as_flags, read_recipe, require, run_command
-from .evaluation import write_results
+from .evaluation import read_results, write_results
 
 ROOT = Path(__file__).parent.parent
 CALIBRATION_STEPS = 40
@@ -71,7 +71,8 @@ def run_once(recipe: Path, seed: int, minutes: float) -> None:
         folder, max_steps = Path(name), record["max_steps"]
         command = train(recipe, folder, seed=seed, max_steps=max_steps, log_steps=max(1, max_steps // 25))
         run = {"seed": seed, "command": command, "train_seconds": max_steps * step_seconds(folder)}
-        run["results"] = json.loads((folder / "results.json").read_text()) | {"model": recipe.stem}
+        (results,) = read_results(folder / "results.json")
+        run["results"] = results | {"model": recipe.stem}
         shutil.copy(folder / "train_log.jsonl", recipe.with_suffix(f".seed-{seed}.jsonl"))
     record["runs"] = sorted([*record["runs"], run], key=lambda run: run["seed"])
     write_results(record, output)

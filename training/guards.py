@@ -57,7 +57,8 @@ class StepGuard:
                 optimizer.found_inf = self.skipped
             tensors = self.tensors()
             copies = [torch.empty_like(tensor) for tensor in tensors]
-            torch._foreach_copy_(copies, tensors)
+            if tensors:  # none, where all but the puzzle embeddings is frozen
+                torch._foreach_copy_(copies, tensors)
         yield norm
         with torch.no_grad():
             before = {id(tensor): copy for tensor, copy in zip(tensors, copies, strict=True)}

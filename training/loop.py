@@ -16,7 +16,7 @@ from torch.nn.utils import clip_grads_with_norm_
 from tqdm.auto import tqdm
 
 from datasets_scripts.tasks import Puzzles
-from modeling_trm import TrmConfig, TrmProcessor
+from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
 from modeling_trm.modeling_trm import IGNORE_INDEX
 
 from .arc_evaluation import evaluate_arc, write_json
@@ -74,6 +74,7 @@ def train(
     train_puzzles: Puzzles,
     test_puzzles: Puzzles,
     accelerator: Accelerator,
+    on_save: Callable[[TrainState, Callable[[Path], None]], None] | None = None,
 ) -> TrainState | None:
     """Trains, or goes on training, and leaves the averaged weights in `args.output_dir`.
 
@@ -82,6 +83,8 @@ def train(
         processor: saved beside the weights.
         train_puzzles, test_puzzles: the data; the latter for the periodic evaluation.
         accelerator: see `build_accelerator`.
+        on_save: with `hub_strategy="every_save"` called with each checkpoint but the last, with a function that writes
+            the model as it is then into a folder, at any time.
 
     Returns:
         The final state, or `None` if the time limit or a signal (SIGTERM, SIGUSR1) ended the run, with a checkpoint.
@@ -137,13 +140,15 @@ def train(
         if accelerator.is_main_process:
             progress.write(line)
 
-    def publish(folder: Path) -> None:
-        averaged = whole_model(state.averaged_model)
-        if not accelerator.is_main_process:
-            return
-        save_model(averaged, processor, folder)
+    def write_model(model: TrmForPuzzleSolving, folder: Path) -> None:
+        save_model(model, processor, folder)
         if train_puzzles.augmented_tasks:
             write_json(puzzle_record(train_puzzles.augmented_tasks), folder / RECORD_NAME)
+
+    def publish(folder: Path) -> None:
+        averaged = whole_model(state.averaged_model)
+        if accelerator.is_main_process:
+            write_model(averaged, folder)
 
     def record(scores: dict[str, Any]) -> None:
         log.write(state.step, {"eval": scores, "eval_exact_accuracy": scores["exact_accuracy"]})
@@ -225,6 +230,10 @@ def train(
                 kept = [folder.name for folder in list_checkpoints(output_dir)][-1:]
                 tell(f"warning: no checkpoint of step {state.step} ({failure}); the last one is {kept or 'missing'}")
                 require(stop_reason is None, f"{stop_reason}: stopped at step {state.step} without a checkpoint")
+            elif args.hub_strategy == "every_save" and not is_last:
+                averaged = whole_model(state.averaged_model)
+                if on_save is not None:
+                    on_save(state, partial(write_model, deepcopy(averaged)))
         if stop_reason is not None:
             progress.close()
             accelerator.print(

@@ -12,13 +12,13 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from modeling_trm import TrmConfig, TrmForPuzzleSolving
 from modeling_trm.modeling_trm import TrmPuzzleEmbedding
 
 from .exchange import AllToAll, all_gather, num_processes, process_index
+from .storage import save_tensors
 
 PUZZLE_TABLE = "model.puzzle_embeddings.weight"
 ROWS_AT_ONCE = 65536
@@ -61,27 +61,27 @@ class ShardedPuzzleEmbedding(TrmPuzzleEmbedding):
     def hold(self, ids: Tensor) -> None:
         """Fetches the rows of `ids`, in pieces, so that each process can then go at its own pace."""
         wanted = ids.to(self.weight.device).unique()
-        piece = max(1, ROWS_AT_ONCE // num_processes())
         most = int(all_gather(torch.tensor([len(wanted)], device=wanted.device)).max())
+        piece = min(most, ROWS_AT_ONCE // num_processes())
         padded = F.pad(wanted, (0, -(-most // piece) * piece - len(wanted)))
         self.held = wanted, torch.cat([self.look_up(part) for part in padded.split(piece)])[: len(wanted)]
 
     @torch.no_grad()
-    def gather(self) -> Tensor:
-        """The whole table, [num_puzzles, size], in the host's memory; on other processes than the first their part."""
-        if num_processes() == 1:
-            return self.weight[: self.num_puzzles].cpu()
-        is_first = process_index() == 0
-        whole = (
-            torch.empty(num_processes(), self.rows, self.embedding_dim, dtype=self.weight.dtype) if is_first else None
-        )
-        for start in range(0, self.rows, ROWS_AT_ONCE):
-            part = self.weight[start : min(start + ROWS_AT_ONCE, self.rows)]
-            parts = [torch.empty_like(part) for _ in range(num_processes())] if is_first else None
+    def gather(self) -> Tensor | None:
+        """The whole table, [num_puzzles, size], in the host's memory; only on the first process."""
+        if process_index() > 0:
+            for part in self.weight[:-1].split(ROWS_AT_ONCE):
+                dist.gather(part)
+            return None
+        whole = torch.empty(num_processes(), self.rows, self.embedding_dim, dtype=self.weight.dtype)
+        start = 0
+        for part in self.weight[:-1].split(ROWS_AT_ONCE):
+            parts = [torch.empty_like(part) for _ in range(num_processes())]
             dist.gather(part, parts)
-            for process, rows in enumerate(parts or []):
+            for process, rows in enumerate(parts):
                 whole[process, start : start + len(rows)] = rows
-        return whole.flatten(0, 1)[: self.num_puzzles] if is_first else self.weight
+            start += len(part)
+        return whole.flatten(0, 1)[: self.num_puzzles]
 
     def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
         """Nothing: the state of the model is what all processes have in common."""
@@ -108,16 +108,12 @@ def build_model(config: TrmConfig, device: torch.device, shard: bool) -> TrmForP
     model = TrmForPuzzleSolving(small)
     model.config.num_puzzles = config.num_puzzles
     if model.model.puzzle_embeddings is not None:
-        kind = ShardedPuzzleEmbedding if shard else TrmPuzzleEmbedding
-        model.model.puzzle_embeddings = with_zeros(kind, model, device)
+        kind = ShardedPuzzleEmbedding if shard and num_processes() > 1 else TrmPuzzleEmbedding
+        with torch.device("meta"):  # nn.Embedding would fill it with random numbers
+            table = kind(config.num_puzzles, config.puzzle_embedding_size)
+        table.weight = nn.Parameter(torch.zeros(table.weight.shape, dtype=model.dtype, device=device))
+        model.model.puzzle_embeddings = table
     return model.to(device)
-
-
-def with_zeros(kind: type[TrmPuzzleEmbedding], model: TrmForPuzzleSolving, device: torch.device) -> TrmPuzzleEmbedding:
-    with torch.device("meta"):
-        table = kind(model.config.num_puzzles, model.config.puzzle_embedding_size)
-    table.weight = nn.Parameter(torch.zeros(table.weight.shape, dtype=model.dtype, device=device))
-    return table
 
 
 def num_parameters(model: TrmForPuzzleSolving) -> int:
@@ -127,17 +123,18 @@ def num_parameters(model: TrmForPuzzleSolving) -> int:
     return dense + has_table * model.config.num_puzzles * model.config.puzzle_embedding_size
 
 
-def hold_rows(model: TrmForPuzzleSolving, puzzle_ids: Tensor | None) -> None:
+def hold_rows(model: nn.Module, puzzle_ids: Tensor | None) -> None:
     """Readies a sharded table for an evaluation of `puzzle_ids` on this process. All processes must call it."""
-    table = model.model.puzzle_embeddings
-    if isinstance(table, ShardedPuzzleEmbedding):
-        table.hold(torch.zeros(1, dtype=torch.long) if puzzle_ids is None else puzzle_ids)
+    for table in model.modules():
+        if isinstance(table, ShardedPuzzleEmbedding):
+            table.hold(torch.zeros(1, dtype=torch.long) if puzzle_ids is None else puzzle_ids)
 
 
-def release_rows(model: TrmForPuzzleSolving) -> None:
+def release_rows(model: nn.Module) -> None:
     """Forgets what `hold_rows` fetched."""
-    if isinstance(model.model.puzzle_embeddings, ShardedPuzzleEmbedding):
-        model.model.puzzle_embeddings.held = None
+    for table in model.modules():
+        if isinstance(table, ShardedPuzzleEmbedding):
+            table.held = None
 
 
 def whole_model(model: TrmForPuzzleSolving) -> TrmForPuzzleSolving:
@@ -146,7 +143,7 @@ def whole_model(model: TrmForPuzzleSolving) -> TrmForPuzzleSolving:
     if not isinstance(table, ShardedPuzzleEmbedding):
         return model
     weight = table.gather()
-    if process_index() > 0:
+    if weight is None:
         return model
     model.model.puzzle_embeddings = None
     whole = copy.deepcopy(model).cpu()
@@ -157,25 +154,27 @@ def whole_model(model: TrmForPuzzleSolving) -> TrmForPuzzleSolving:
     return whole
 
 
-def save_table(model: TrmForPuzzleSolving, folder: Path) -> None:
-    """Writes this process's part of a sharded table."""
+def save_table(model: TrmForPuzzleSolving, folder: Path, max_bytes: int | None = None) -> None:
+    """Writes this process's part of a sharded table, in files of at most `max_bytes`."""
     table = model.model.puzzle_embeddings
     if isinstance(table, ShardedPuzzleEmbedding):
-        save_file({"rows": table.weight[: table.rows]}, folder / f"table-{process_index():05d}.safetensors")
+        rows, first = own_rows(table)
+        save_tensors({str(first): rows}, folder, f"table-{process_index():05d}", max_bytes)
 
 
 def load_table(model: TrmForPuzzleSolving, folder: Path) -> dict[str, Tensor]:
     """This process's rows of a table that any number of processes wrote, by name; empty if it was not sharded."""
-    parts = sorted(folder.glob("table-*.safetensors"))
-    if not parts:
+    paths = sorted(folder.glob("table-*.safetensors"))
+    if not paths:
         return {}
     rows, first = own_rows(model.model.puzzle_embeddings)
-    found = [rows[:0].cpu()]
-    for number, path in enumerate(parts):
+    found: dict[int, Tensor] = {}
+    for path in paths:
         with safe_open(path, framework="pt") as file:
-            part = file.get_slice("rows")
-            size = part.get_shape()[0]
-            start, stop = first - number * size, first + len(rows) - number * size
-            if start < size and stop > 0:
-                found.append(part[max(start, 0) : min(stop, size)])
-    return {f"model.{PUZZLE_TABLE}": torch.cat(found)}
+            for name in file.keys():  # noqa: SIM118  the file is no dictionary
+                part = file.get_slice(name)
+                start = sum(int(number) for number in name.split("@"))
+                low, high = max(first - start, 0), min(first + len(rows) - start, part.get_shape()[0])
+                if low < high:
+                    found[start] = part[low:high]
+    return {f"model.{PUZZLE_TABLE}": torch.cat([rows[:0].cpu(), *(found[start] for start in sorted(found))])}

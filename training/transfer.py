@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from transformers.utils import cached_file
 
 from datasets_scripts.arc_augmentation import FIRST_ID, AugmentedTasks
 from datasets_scripts.tasks import Puzzles
@@ -32,9 +33,10 @@ def puzzle_record(tasks: AugmentedTasks) -> dict[str, Any]:
     return {"data_seed": tasks.seed, "num_augmentations": tasks.num_augmentations, "first_id_and_count": rows}
 
 
-def read_puzzle_record(folder: str | Path) -> dict[str, Any] | None:
-    path = Path(folder) / RECORD_NAME
-    return json.loads(path.read_text()) if path.is_file() else None
+def read_puzzle_record(name: str | Path) -> dict[str, Any] | None:
+    """The record of a model in a folder or on the Hub, if it has one."""
+    path = cached_file(str(name), RECORD_NAME, _raise_exceptions_for_missing_entries=False)
+    return json.loads(Path(path).read_text()) if path else None
 
 
 def check_same_puzzles(folder: str | Path, num_puzzles: int, tasks: AugmentedTasks) -> None:

@@ -1,0 +1,49 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""The launch files of docs/scaling.md: what Accelerate makes of them, and what the Slurm script starts where."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_multi_gpu_env
+
+FOLDER = Path(__file__).parent.parent / "recipes" / "accelerate"
+
+
+@pytest.mark.parametrize(("name", "machines", "gpus"), [("1x4", 1, 4), ("2x8", 2, 8)])
+def test_accelerate_starts_a_process_for_every_gpu(name: str, machines: int, gpus: int) -> None:
+    place = ["--machine_rank", "1", "--main_process_ip", "10.0.0.1", "--main_process_port", "29500"]
+    words = ["--config_file", str(FOLDER / f"{name}.yaml"), *(place if machines > 1 else [])]
+    args, _, _ = _validate_launch_command(launch_command_parser().parse_args([*words, "train.py", "--seed", "1"]))
+    environment = prepare_multi_gpu_env(args)
+    assert args.multi_gpu
+    assert int(args.nproc_per_node) == gpus
+    assert args.num_processes == machines * gpus
+    assert args.training_script_args == ["--seed", "1"]
+    assert environment["ACCELERATE_MIXED_PRECISION"] == "no"
+    if machines > 1:
+        assert (args.nnodes, args.node_rank) == ("2", 1)
+        assert (args.rdzv_backend, args.rdzv_endpoint) == ("static", "10.0.0.1:29500")
+
+
+def test_slurm_starts_one_launcher_on_each_machine(tmp_path: Path) -> None:
+    """With stand-ins for `srun`, `scontrol` and `accelerate` that say what they are given."""
+    commands = {
+        "scontrol": 'printf "node-a\\nnode-b\\n"',
+        "srun": 'shift; for node in 0 1; do SLURM_NODEID=$node "$@"; done',
+        "accelerate": 'printf "%s|" "$@"; echo',
+    }
+    for name, body in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "123456", "SLURM_JOB_NODELIST": "x"}
+    words = ["train.py", "--config", "recipes/arc_agi_1.yaml", "--output_dir", "my runs/arc"]
+    script = ["bash", str(FOLDER / "2x8.slurm"), *words]
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, check=True)
+    for node, line in enumerate(done.stdout.splitlines()):
+        config = "launch|--quiet|--config_file|recipes/accelerate/2x8.yaml"
+        place = f"--machine_rank|{node}|--main_process_ip|node-a|--main_process_port|23456"
+        assert line == f"{config}|{place}|{'|'.join(words)}|"
+    assert node == 1
