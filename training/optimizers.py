@@ -130,7 +130,12 @@ def sum_of_equals(ids: Tensor, rows: Tensor) -> Tensor:
     is_new[1:] = ordered[1:] != ordered[:-1]
     place = torch.empty_like(ids)
     place[order] = is_new.cumsum(0) - 1
-    return torch.zeros_like(rows).index_add_(0, place, rows)[place]
+    total = torch.zeros_like(rows)
+    if rows.is_cuda:  # there `index_add_` adds in any order, and the tables of two processes could part
+        total.index_put_((place,), rows, accumulate=True)
+    else:
+        total.index_add_(0, place, rows)
+    return total[place]
 
 
 class HeadwiseMuon(Muon):
