@@ -214,7 +214,6 @@ def test_bad_data_ends_in_one_line_and_nothing_is_written(tmp_path):
 def test_the_smoke_recipe_of_arc_agi_2_runs(tmp_path):
     launch("train.py", "--config", "recipes/arc_agi_2_smoke.yaml", "--output_dir", str(tmp_path))
     (results,) = json.loads((tmp_path / "results.json").read_text())
-    results = results[0] if isinstance(results, list) else results
     assert results["dataset"] == "arc-agi-2" and "pass@2" in results
     submission = json.loads((tmp_path / "submission.json").read_text())
     pairs = [pair for pairs in submission.values() for pair in pairs]
