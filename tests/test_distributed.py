@@ -164,7 +164,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance
 
 def assert_same_scores(found: dict, expected: dict) -> None:
     assert found.keys() == expected.keys()
-    for name in expected.keys() - {"seconds", "puzzles_per_second", "model"}:
+    for name in expected.keys() - {"seconds", "puzzles_per_second", "model", "weights"}:  # a hash of the last bits
         close = pytest.approx(expected[name], rel=1e-6) if isinstance(expected[name], float) else expected[name]
         assert found[name] == close, name
 
