@@ -331,10 +331,11 @@ def test_mini_mazes_have_the_format_of_the_table():
 # Scores
 
 
-class FixedAnswers:
+class FixedAnswers(torch.nn.Module):
     """A stand-in for a model that answers what it is given."""
 
     def __init__(self, answers: torch.Tensor):
+        super().__init__()
         self.answers, self.config = answers, TrmConfig()
 
     def solve_dataset(self, batches, **arguments):
