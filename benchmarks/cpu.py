@@ -158,6 +158,7 @@ def main() -> None:
     for mixer in args.mixers:
         config = TrmConfig(token_mixer=mixer, position_embedding_type=MIXERS[mixer])
         for name in args.dtypes:
+            torch.compiler.reset()  # or the number of versions it keeps would run out
             train = measure(train_steps(config, DTYPES[name], batch), args.repeats)
             solve = measure(evaluations(config, DTYPES[name], puzzles.input_ids), args.repeats)
             results[f"{mixer} {name}"] = {"train_step": train, "evaluation": solve}
