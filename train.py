@@ -68,7 +68,10 @@ def main(command_line: list[str]) -> None:
         "the puzzles have ids, but the model has no puzzle embeddings: set num_puzzle_tokens, puzzle_embedding_size",
     )
     accelerator = build_accelerator(args)
-    accelerator.init_trackers("trm", config={**vars(args), **vars(model_args)})
+    fields = {**vars(args), **vars(model_args)}  # trackers know numbers and strings
+    accelerator.init_trackers(
+        "trm", config={name: str(value) if isinstance(value, list) else value for name, value in fields.items()}
+    )
     described, repository, publisher = describe_run(accelerator.device), None, None
     record = partial(training_record, args, model_args, splits["train"], accelerator.num_processes, described)
     if accelerator.is_main_process:

@@ -28,7 +28,7 @@ from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmModel
 from training.arguments import TrainArguments, build_config, model_arguments, parse_arguments
 from training.batches import TrainBatches
 from training.checkpoint import TrainState
-from training.devices import build_autocast, choose_kernels, has_bf16, part_to_compile, start_accelerator
+from training.devices import build_autocast, choose_kernels, compile_step, has_bf16, start_accelerator
 from training.evaluation import describe_run
 from training.guards import StepGuard
 from training.metrics import Meters
@@ -123,7 +123,7 @@ def trainings(recipe: str, accelerator: Accelerator, is_small: bool) -> dict[str
         with runs[name].autocast():
             choose_kernels(runs[name].model)
     for name in ("compiled", "official"):
-        part_to_compile(runs[name].model).compile(dynamic=False)
+        compile_step(runs[name].model, whole=accelerator.device.type == "cuda")
     return runs
 
 

@@ -209,7 +209,10 @@ def asked_wait(error: Exception) -> float | None:
     asked = response.headers.get("Retry-After") if response is not None else None
     if asked is None:
         return None
-    seconds = float(asked) if asked.isdigit() else parsedate_to_datetime(asked).timestamp() - time.time()
+    try:
+        seconds = float(asked) if asked.isdigit() else parsedate_to_datetime(asked).timestamp() - time.time()
+    except (ValueError, TypeError):  # neither of the two: as if it did not ask
+        return None
     return min(max(seconds, 0.0), LONGEST_WAIT)
 
 

@@ -4,7 +4,6 @@
 They travel with the weights, so that a checkpoint alone can check its own answers.
 """
 
-from collections.abc import Callable
 from math import isqrt
 
 import torch
@@ -16,16 +15,17 @@ BOX_SHAPES = {81: (3, 3), 36: (2, 3)}  # of Sudoku; cells: rows and columns of a
 WALL, FREE, START, GOAL, PATH = range(1, 6)  # tokens of mazes
 
 
-def is_solved_sudoku(input_ids: Tensor, answers: Tensor) -> Tensor:
+def is_solved_sudoku(input_ids: Tensor, answers: Tensor, box_shape: tuple[int, int] | None = None) -> Tensor:
     """Whether each answer is a valid filled grid that keeps the clues; any valid solution counts.
 
     Args:
-        input_ids, answers: integer tokens [batch, cells] with 81 or 36 cells.
+        input_ids, answers: integer tokens [batch, cells].
+        box_shape: rows and columns of a box; (3, 3) for 81 cells and (2, 3) for 36 when `None`.
 
     Returns:
         bool [batch].
     """
-    box_height, box_width = BOX_SHAPES[answers.shape[1]]
+    box_height, box_width = box_shape or BOX_SHAPES[answers.shape[1]]
     n = box_height * box_width
     # n powers of two add up to n consecutive ones only if they are all different: a unit that holds every digit
     bits = (1 << answers.clamp(0, n + FIRST_DIGIT_TOKEN).int()).reshape(-1, n, n)
@@ -87,6 +87,3 @@ def is_solved_maze(input_ids: Tensor, answers: Tensor) -> Tensor:
     # marks that join S and G, and no more of them than the shortest path needs, are a shortest path
     joined = (along_path > 0) & (is_path.sum((1, 2)) + 1 == shortest)
     return is_maze & kept.flatten(1).all(1) & joined
-
-
-RULES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"sudoku": is_solved_sudoku, "maze": is_solved_maze}

@@ -99,3 +99,10 @@ def test_a_shallow_stage_trains_like_a_shallow_model(tmp_path: Path) -> None:
     assert not torch.equal(tensors(growing, 6)[weight], tensors(small, 6)[weight])
     saved = TrmConfig.from_pretrained(growing)
     assert (saved.deep_cycles, saved.latent_cycles, saved.max_supervision_steps) == (2, 3, 2)
+
+
+def test_chains_need_a_cycle_to_be_chosen_after() -> None:
+    config = tiny_config(deep_cycles=3, num_chains=2, random_initial_states=True)
+    DepthSchedule(["deep_cycles=2 until 0.5"], config, 10)
+    with pytest.raises(UserError, match="leaves the 2 chains no deep cycle"):
+        DepthSchedule(["deep_cycles=1 until 0.5"], config, 10)

@@ -247,3 +247,17 @@ def test_a_saved_processor_knows_rule_and_symmetries(task: str, config: str, tmp
     assert processor.verifier(question, answer).all()
     assert not processor.verifier(question, answer.roll(1, dims=1)).any()
     assert ARC.verifier is None and ARC.random_symmetry is None
+
+
+@pytest.mark.parametrize("boxes", [(2, 2), (2, 4), (3, 2)])
+def test_the_rule_follows_the_boxes(boxes: tuple[int, int]) -> None:
+    """A grid that is right for its own boxes is right; with two digits swapped in a row it is not."""
+    height, width = boxes
+    n = height * width
+    digits = [[(row % height * width + row // height + column) % n for column in range(n)] for row in range(n)]
+    answer = torch.tensor(digits).flatten()[None] + 2
+    verify = TrmProcessor.for_sudoku(height, width).verifier
+    assert verify(torch.ones_like(answer), answer).tolist() == [True]
+    wrong = answer.clone()
+    wrong[0, :2] = answer[0, :2].flip(0)
+    assert verify(torch.ones_like(answer), wrong).tolist() == [False]

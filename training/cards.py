@@ -26,6 +26,7 @@ TEMPLATE = Path(__file__).parent.parent / "model_card.md"
 TRAIN_ARGS, RESULTS, CARD, EVAL_RESULTS = "train_args.json", "results.json", "README.md", ".eval_results/trm.yaml"
 UNKNOWN = "not recorded"
 SECTION = re.compile(r"<!-- evaluation -->.*<!-- /evaluation -->", re.DOTALL)
+PRIVATE = ("price_per_hour", "report_to", "hub_strategy", "hub_private", "hub_revision", "hub_dataset", "push_to_hub")
 LOCAL_PATHS = ("output_dir", "data_dir", "init_from")  # nobody else's business, but for the last part
 
 
@@ -52,7 +53,7 @@ def training_record(
     augment = puzzles.format.augment if args.augment is None else args.augment
     augment = augment and puzzles.format.random_symmetry is not None
     return {
-        "arguments": {name: value for name, value in arguments.items() if not name.startswith("hub_")},
+        "arguments": {name: value for name, value in arguments.items() if name not in PRIVATE},
         "data": {
             "task": args.task,
             "dataset_config": puzzles.config,

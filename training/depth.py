@@ -27,7 +27,8 @@ class DepthSchedule:
         max_steps: steps of the whole training.
 
     Raises:
-        UserError: a stage that cannot be read, or one that ends before the stage ahead of it.
+        UserError: a stage that cannot be read, that ends before the stage ahead of it, or that has no cycle without
+            gradient, after which one of several chains is chosen.
     """
 
     def __init__(self, stages: list[str] | None, config: TrmConfig, max_steps: int):
@@ -41,6 +42,10 @@ class DepthSchedule:
             until = float(match[2])
             require(before < until <= 1, f"depth_schedule: {stage!r} must end after {before:g} and by 1")
             depth = {name: int(value) for name, value in (word.split("=") for word in match[1].split())}
+            require(
+                config.num_chains == 1 or depth.get("deep_cycles", config.deep_cycles) > config.gradient_cycles,
+                f"depth_schedule: {stage!r} leaves the {config.num_chains} chains no deep cycle to be chosen after",
+            )
             self.stages.append((until, depth))
             before = until
 

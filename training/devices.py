@@ -100,8 +100,11 @@ class OneDnnLinear(nn.Linear):
 
 
 class AlignedLinear(nn.Linear):
-    """A linear layer without bias whose sizes are padded with zeros for the kernel: tensor cores want multiples of 8,
-    and the paper's Sudoku has rows of 97 tokens. The result is the same."""
+    """A linear layer without bias whose sizes are padded with zeros for the kernel.
+
+    Tensor cores want multiples of 8, and the paper's Sudoku has rows of 97 tokens. The result is the same. Autocast
+    keeps the cast of a weight, but casts a padded one at each use.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         ins, outs = -self.in_features % ALIGNMENT, -self.out_features % ALIGNMENT
@@ -109,9 +112,15 @@ class AlignedLinear(nn.Linear):
         return padded[..., : self.out_features]
 
 
-def part_to_compile(model: TrmForPuzzleSolving) -> nn.Module:
-    """On a GPU all of a supervision step; on a CPU the network, which takes less time to compile."""
-    return model if model.device.type == "cuda" else model.model.network
+def compile_step(model: TrmForPuzzleSolving, whole: bool) -> None:
+    """Compiles all of a supervision step (on a GPU), or the network only, which takes less time (on a CPU).
+
+    The table of puzzle embeddings stays out of it: Inductor knows no sparse gradients.
+    """
+    table = model.model.puzzle_embeddings
+    if whole and table is not None:
+        table.forward = torch.compiler.disable(table.forward)  # type: ignore[method-assign]
+    (model if whole else model.model.network).compile(dynamic=False)
 
 
 def compile_network(model: TrmForPuzzleSolving, accelerator: Accelerator) -> None:
@@ -120,7 +129,7 @@ def compile_network(model: TrmForPuzzleSolving, accelerator: Accelerator) -> Non
         accelerator.print("no C++ compiler (g++) found: the network is not compiled, which takes longer")
         return
     accelerator.print("compiling the network: the first step takes some twenty seconds on a CPU, longer on a GPU")
-    part_to_compile(model).compile(dynamic=False)
+    compile_step(model, whole=accelerator.device.type == "cuda")
 
 
 def hint_at_idle_cores(accelerator: Accelerator) -> None:

@@ -241,6 +241,12 @@ def merge_results(old: list[dict[str, Any]], new: list[dict[str, Any]], weights:
     return [result for result in old if result["weights"] == weights and place(result) not in replaced] + new
 
 
+def are_results(content: Any) -> bool:
+    """Whether this is a list of evaluations, of the kind that has `weights` and `dataset_id`."""
+    known = {"task", "dataset", "dataset_id", "split", "weights"}
+    return isinstance(content, list) and all(isinstance(one, dict) and known <= one.keys() for one in content)
+
+
 def read_results(path: Path) -> list[dict[str, Any]]:
     """The evaluations in a file of `write_results`; none where there is no file.
 
@@ -251,8 +257,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
         return []
     with user_errors(f"{path} is not JSON: ", ValueError):
         results = json.loads(path.read_text())
-    is_list = isinstance(results, list) and all(isinstance(one, dict) and "weights" in one for one in results)
-    require(is_list, f"{path} is no list of evaluations as train.py and eval.py write it: move it away")
+    require(are_results(results), f"{path} is no list of evaluations as train.py and eval.py write it: move it away")
     return results
 
 

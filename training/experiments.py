@@ -2,7 +2,7 @@
 """Trains recipes for an equal time and compares them:  python -m training.experiments recipes/experiments --seeds 0 1
 
 Each recipe gets as many steps as fit the time limit, so that every learning-rate schedule ends where the time does: a
-short run measures the time of a step first (what is compiled, loaded or evaluated does not count). On a CPU, time is
+short run measures the time of a step first (what is compiled or loaded before it does not count). On a CPU, time is
 that of the process, which other programs on the machine do not use up; on a GPU it is the clock's.
 
 Beside RECIPE.yaml come RECIPE.json, with the result and the command of every seed, and RECIPE.seed-N.jsonl, the log;

@@ -65,11 +65,7 @@ class StepGuard:
             for tensor in self.tensors():
                 old = before[id(tensor)] if id(tensor) in before else torch.zeros_like(tensor)  # a moment just born
                 torch.where(self.skipped, old, tensor, out=tensor)
-        host, arrival = culprit.to("cpu", non_blocking=True), None
-        if culprit.is_cuda:
-            arrival = torch.cuda.Event()
-            arrival.record()
-        self.verdict = Verdict(self.state.step + 1, host, arrival, names)
+        self.verdict = Verdict(self.state.step + 1, *send_to_host(culprit), names)
 
     def settle(self) -> None:
         """Takes note of the last step; waits for it on the device."""
@@ -125,3 +121,12 @@ class StepGuard:
     def counts(self) -> list[Tensor]:
         """What the host puts back: numbers of steps."""
         return [self.state.average.n_averaged, *(count for count in self.moments() if count.ndim == 0)]
+
+
+def send_to_host(number: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+    """The number in the host's memory, and when it has arrived; on devices other than CUDA's, at once."""
+    if not number.is_cuda:
+        return number.cpu(), None
+    host, arrival = number.to("cpu", non_blocking=True), torch.cuda.Event()
+    arrival.record()
+    return host, arrival

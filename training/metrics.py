@@ -125,11 +125,12 @@ class TrainLog:
         self.path, self.accelerator = path, accelerator
         if not accelerator.is_main_process:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        before = path.read_text().splitlines(keepends=True) if path.exists() else []
-        kept = [line for line in before if line.endswith("\n") and json.loads(line)["step"] <= step]
         temporary = path.with_name(path.name + ".tmp")
+        with user_errors(f"{path} is not the log of a run, move it away: ", ValueError, KeyError, TypeError):
+            before = path.read_text().splitlines(keepends=True) if path.exists() else []
+            kept = [line for line in before if line.endswith("\n") and json.loads(line)["step"] <= step]
         with user_errors("cannot write the log: ", OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_text("".join(kept))
             os.replace(temporary, path)
 

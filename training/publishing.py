@@ -8,6 +8,7 @@ publishes a folder of train.py. `checkpoints/`, `train_log.jsonl` and whatever e
 
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +29,7 @@ from .arc_evaluation import write_json
 from .arguments import HubArguments, UserError, option, parse_arguments, require, run_command, user_errors
 from .cards import CARD, EVAL_RESULTS, RESULTS, TRAIN_ARGS, render_eval_results, update_card, write_card
 from .checkpoint import TrainState
-from .evaluation import merge_results, read_results, weights_of, write_results
+from .evaluation import are_results, merge_results, read_results, weights_of, write_results
 
 WEIGHTS = "model.safetensors"
 ATTEMPTS = 5  # to add results while others add theirs
@@ -155,9 +156,15 @@ def try_to_publish_results(repository: HubRepository, results: list[dict[str, An
 
 
 def results_at(repository: HubRepository, commit: str) -> list[dict[str, Any]]:
-    """The results that a commit holds."""
+    """The results that a commit holds; a `HubError` if that file is of another kind."""
     content = repository.read(RESULTS, commit)
-    return json.loads(content) if content else []
+    try:
+        results = json.loads(content) if content else []
+    except ValueError:
+        results = None
+    if not are_results(results):
+        raise HubError(f"{RESULTS} of {repository.repo_id} is no list of evaluations as eval.py writes it: remove it")
+    return results
 
 
 def result_files(repository: HubRepository, results: list[dict[str, Any]], parent: str) -> dict[str, Path | bytes]:
@@ -168,6 +175,9 @@ def result_files(repository: HubRepository, results: list[dict[str, Any]], paren
     if entries or repository.read(EVAL_RESULTS, parent) is not None:  # something to say, or to take back
         files[EVAL_RESULTS] = (entries or "[]\n").encode()
     return files
+
+
+PUBLICATION = "publishing-"  # folders that hold one
 
 
 class BackgroundPublisher:
@@ -190,6 +200,8 @@ class BackgroundPublisher:
     ):
         self.repository, self.private, self.folder = repository, private, folder
         self.record, self.tell = record, tell
+        for left in folder.glob(f"{PUBLICATION}*"):  # of runs that were killed
+            shutil.rmtree(left)
         self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publishing")
         self.newest: Future[None] | None = None
 
@@ -207,7 +219,7 @@ class BackgroundPublisher:
         step = record["step"]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.folder, prefix="publishing-") as temporary:
+            with tempfile.TemporaryDirectory(dir=self.folder, prefix=PUBLICATION) as temporary:
                 folder = Path(temporary)
                 write(folder)
                 write_json(record, folder / TRAIN_ARGS)

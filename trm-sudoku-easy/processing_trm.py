@@ -13,7 +13,7 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
 from .rendering_trm import RenderingMixin
-from .rules_trm import RULES
+from .rules_trm import is_solved_maze, is_solved_sudoku
 from .symmetries_trm import Symmetry, random_dihedral_symmetry, random_sudoku_symmetry
 
 PAD = "<pad>"
@@ -73,7 +73,9 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
     @property
     def verifier(self) -> Callable[[Tensor, Tensor], Tensor] | None:
         """`verify` of `solve`: (input_ids, answers) [batch, seq] -> bool [batch], or `None` without a rule."""
-        return RULES.get(self.rule)
+        if self.rule == "sudoku":
+            return partial(is_solved_sudoku, box_shape=(self.box_height, self.box_width))
+        return is_solved_maze if self.rule == "maze" else None
 
     @property
     def random_symmetry(self) -> Callable[..., Symmetry] | None:
