@@ -126,3 +126,13 @@ def test_a_mistake_ends_the_program_with_status_2() -> None:
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("error: ")
     assert "no/where" in line
+
+
+def test_a_score_of_all_only_leaves_a_gap_in_the_rows_of_the_sources() -> None:
+    row = {
+        "num_examples": 2, "exact_accuracy": 0.5, "exact_accuracy_ci95": [0.1, 0.9], "cell_accuracy": 0.5,
+        "halt_accuracy": 0.5, "mean_steps": 1.0,
+    }  # fmt: skip
+    lines = report({**row, "verified_accuracy": 0.25, "by_source": {"here": row, "there": row}}).splitlines()
+    assert [line.rstrip()[-5:] for line in lines] == ["ified", "25.0%", " 1.00", " 1.00"]
+    assert len({len(line) for line in lines}) == 1

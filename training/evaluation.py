@@ -282,6 +282,6 @@ def report(results: dict[str, Any]) -> str:
         lines.append(
             f"{name[:33]:<34}{row['num_examples']:>8}{row['exact_accuracy']:>9.1%}{f'{low:.1%} – {high:.1%}':>18}"
             f"{row['cell_accuracy']:>9.1%}{row['halt_accuracy']:>9.1%}{row['mean_steps']:>7.2f}"
-            + "".join(f"{row[name]:>9.1%}" for name in own)
+            + "".join(f"{row[name]:>9.1%}" if name in row else " " * 9 for name in own)
         )
     return "\n".join(lines)
