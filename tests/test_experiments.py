@@ -21,6 +21,7 @@ base: {ROOT / "recipes" / "sudoku_6x6.yaml"}
 hidden_size: 16
 batch_size: 8
 num_test_puzzles: 20
+warmup_steps: 0
 eval_steps: null
 mixed_precision: "no"
 """
