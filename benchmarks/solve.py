@@ -71,12 +71,15 @@ def main() -> None:
     parser.add_argument("--dataset_config", default="mini-6x6")
     parser.add_argument("--max_examples", type=int, default=500)
     parser.add_argument("--batch_size", type=int, default=128)
+    parser.add_argument("--halt_threshold", type=float, help="the model's own when not given")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--num_threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.num_threads)
     puzzles = load_puzzles("sudoku", args.dataset_config, "test", max_examples=args.max_examples)
     models = {name: AutoModel.from_pretrained(args.model, dtype=name) for name in ("float32", "bfloat16")}
+    for model in models.values() if args.halt_threshold is not None else ():
+        model.config.halt_threshold = args.halt_threshold
     ways = {"always_all_steps": always_all_steps, "early_exit": early_exit}
     seconds: dict[str, list[float]] = {f"{way}_{dtype}": [] for dtype in models for way in ways}
     exact = {}
@@ -98,6 +101,7 @@ def main() -> None:
         "dataset": args.dataset_config,
         "num_examples": len(puzzles),
         "batch_size": args.batch_size,
+        "halt_threshold": models["float32"].config.halt_threshold,
         "repeats": args.repeats,
         "puzzles_per_second": {name: round(value, 1) for name, value in rate.items()},
         "exact_accuracy": {name: round(value, 4) for name, value in exact.items()},
