@@ -2,6 +2,8 @@
 """The kernels chosen for a CPU compute what the plain ones do, and only where they are meant to."""
 
 import copy
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -89,6 +91,31 @@ def test_a_compiled_network_of_them_trains(monkeypatch: pytest.MonkeyPatch) -> N
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, atol=1e-4, rtol=1e-3, msg=name)
+
+
+FAULTS = """
+import resource
+import torch
+from training.devices import keep_freed_memory
+
+def faults(tensors):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(tensors):
+        torch.zeros(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+returned = faults(5)
+keep_freed_memory()
+faults(2)
+print(returned, faults(5))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
+def test_freed_memory_serves_the_next_tensor() -> None:
+    """A page that the system had to give anew counts as a fault."""
+    returned, kept = subprocess.check_output([sys.executable, "-c", FAULTS], text=True).split()
+    assert int(kept) < int(returned) / 4
 
 
 @given(ids=st.lists(st.integers(0, 6), min_size=1, max_size=20))

@@ -3,12 +3,13 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
-from torch.optim import Muon
 
 from modeling_trm import TrmConfig, TrmForPuzzleSolving
 from training.arguments import TrainArguments, UserError
-from training.optimizers import ExponentialAverage, HeadwiseMuon, build_optimizers
+from training.optimizers import ExponentialAverage, Muon, build_optimizers, orthogonalised
 
 SMALL = {"hidden_size": 16, "num_attention_heads": 2, "seq_len": 9, "intermediate_size": 24}
 
@@ -31,30 +32,47 @@ def test_every_parameter_has_exactly_one_optimizer(optimizer: str, use_muon: boo
         assert groups[1] == {name for name, _ in model.named_parameters() if name.startswith("model.network.")}
 
 
-def test_muon_treats_each_head_as_its_own_matrix() -> None:
-    """Equal to torch's Muon on separate parameters, over several steps and through a state dict."""
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_muon_is_torchs_on_each_matrix_and_on_each_head(dtype: torch.dtype) -> None:
+    """Over several steps and through a state dict; a batch of products may round bfloat16 otherwise than one alone."""
     torch.manual_seed(0)
-    fused, other = nn.Parameter(torch.randn(12, 8)), nn.Parameter(torch.randn(6, 5))
-    apart = [nn.Parameter(piece.clone()) for piece in fused.detach().split(4)]
-    other_copy = nn.Parameter(other.detach().clone())
+    shapes = {"fused": (12, 8), "fused too": (12, 8), "wide": (6, 9), "wide too": (6, 9), "tall": (9, 4)}
+    weights = {name: nn.Parameter(torch.randn(shape, dtype=dtype)) for name, shape in shapes.items()}
+    head_size = {weight: 4 for name, weight in weights.items() if "fused" in name}
     options = {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.1, "ns_steps": 5}
-    ours, reference = HeadwiseMuon([fused, other], {fused: 4}, **options), Muon([*apart, other_copy], **options)
-    whole = nn.Parameter(fused.detach().clone())
-    plain = Muon([whole], **options)
+    pieces = {
+        name: [nn.Parameter(piece.clone()) for piece in weight.detach().split(head_size.get(weight, len(weight)))]
+        for name, weight in weights.items()
+    }
+    ours = Muon(weights.values(), head_size, **options)
+    reference = torch.optim.Muon([piece for apart in pieces.values() for piece in apart], **options)
     for step in range(4):
         if step == 2:
-            restarted = HeadwiseMuon([fused, other], {fused: 4}, **options)
+            restarted = Muon(weights.values(), head_size, **options)
             restarted.load_state_dict(ours.state_dict())
             ours = restarted
-        fused.grad, other.grad = torch.randn(12, 8), torch.randn(6, 5)
-        for piece, gradient in zip(apart, fused.grad.split(4), strict=True):
-            piece.grad = gradient.clone()
-        other_copy.grad, whole.grad = other.grad.clone(), fused.grad.clone()
-        for optimizer in (ours, reference, plain):
-            optimizer.step()
-        assert torch.equal(fused, torch.cat(apart))
-        assert torch.equal(other, other_copy)
-    assert not torch.allclose(fused, whole, atol=1e-3)
+        for name, weight in weights.items():
+            weight.grad = torch.randn_like(weight)
+            for piece, gradient in zip(pieces[name], weight.grad.split(len(pieces[name][0])), strict=True):
+                piece.grad = gradient.clone()
+        ours.step()
+        reference.step()
+        for name, weight in weights.items():
+            torch.testing.assert_close(weight, torch.cat(pieces[name]), atol=1e-4 * (step + 1), rtol=0, msg=name)
+
+
+@given(rows=st.integers(1, 12), columns=st.integers(1, 12), count=st.integers(1, 4))
+def test_orthogonalised_matrices_keep_their_directions(rows: int, columns: int, count: int) -> None:
+    """All singular values come near 1 (Jordan's coefficients end between 0.5 and 1.5), the singular vectors stay."""
+    generator = torch.Generator().manual_seed(rows * 100 + columns)
+    left, _ = torch.linalg.qr(torch.randn(count, rows, rows, generator=generator))
+    right, _ = torch.linalg.qr(torch.randn(count, columns, columns, generator=generator))
+    rank = min(rows, columns)
+    matrices = left[..., :rank] * torch.linspace(0.3, 1, rank) @ right[..., :rank].mT
+    turned = left[..., :rank].mT @ orthogonalised(matrices, 5).float() @ right[..., :rank]
+    values = turned.diagonal(dim1=1, dim2=2)
+    assert ((values > 0.5) & (values < 1.5)).all()
+    torch.testing.assert_close(turned, torch.diag_embed(values), atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize("warmup", [False, True])

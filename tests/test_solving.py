@@ -2,17 +2,21 @@
 """Solving: the queue, the attempts and the views change the cost of an answer, never what it is."""
 
 import math
-from functools import cache
+from copy import deepcopy
+from functools import cache, partial
 
 import pytest
 import torch
+from accelerate import Accelerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._dynamo.utils import counters
 
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmSolution
 from modeling_trm.randomness_trm import fingerprint, random_normals
 from modeling_trm.solving_trm import READ_AHEAD, Attempt, Queue, choose
 from modeling_trm.symmetries_trm import random_sudoku_symmetry
+from training.devices import compile_network
 
 BOX_SHAPE, CELLS, TOKENS = (2, 3), 36, 8
 INFINITY = float("inf")
@@ -273,6 +277,17 @@ def test_broken_weights_are_reported(broken):
     getattr(solver, broken).weight.data[0, 0] = float("nan")
     with pytest.raises(ValueError, match="not finite: the model's weights hold NaN"):
         solver.solve(puzzles(2))
+
+
+def test_one_compilation_serves_all_batch_sizes(monkeypatch):
+    solver, plan = deepcopy(model()), {"seed": 0, "max_steps": 9}
+    expected = joined(list(solver.solve_dataset(puzzles(45).split(7), batch_size=11, **plan)))
+    monkeypatch.setattr(solver.model.network, "compile", partial(solver.model.network.compile, backend="aot_eager"))
+    compile_network(solver, Accelerator(cpu=True), for_solving=True)
+    counters.clear()
+    assert_same(joined(list(solver.solve_dataset(puzzles(45).split(7), batch_size=11, **plan))), expected)
+    # the injection is a view at first and a whole tensor later, and a batch of one puzzle has code of its own
+    assert 1 <= counters["stats"]["unique_graphs"] <= 4
 
 
 def test_buckets_change_no_answer_and_there_are_few(monkeypatch):

@@ -196,6 +196,7 @@ class EvalArguments:
     )
     hub_dataset: str | None = option(None, "dataset repository that holds the puzzles, if the task does not know one")
     dtype: Literal["float32", "bfloat16"] = option("float32", "dtype of the weights and the computation")
+    compile: bool = option(False, "compile the network, which pays from some thousand puzzles on")
     seed: int = option(0, "seed of the noise")
     data_seed: int = option(0, "seed of puzzles that are generated")
 
