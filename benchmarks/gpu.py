@@ -130,12 +130,12 @@ def trainings(recipe: str, accelerator: Accelerator, is_small: bool) -> dict[str
 def count_operations(recipe: str, is_small: bool) -> int:
     """Floating-point operations of the matrix products of a step, forward and backward."""
     args, config, puzzles = load_case(recipe, is_small)
-    device = torch.device("meta")
-    with patch.object(TrmModel, "compute_dtype", torch.float32), device:
+    place = SimpleNamespace(device=torch.device("cpu"), num_processes=1, process_index=0)
+    batch = TrainBatches(puzzles, args, config, place)(0)
+    with patch.object(TrmModel, "compute_dtype", torch.float32), torch.device("meta") as device:
         model = TrmForPuzzleSolving(config).train()
-        batches = TrainBatches(puzzles, args, config, SimpleNamespace(device=device, num_processes=1, process_index=0))
         with FlopCounterMode(display=False) as counter:
-            model(**batches(0)).loss.backward()
+            model(**{name: column.to(device) for name, column in batch.items()}).loss.backward()
     return counter.get_total_flops()
 
 

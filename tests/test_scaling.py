@@ -9,6 +9,8 @@ import pytest
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_multi_gpu_env
 
+from benchmarks.gpu import CASES, count_operations, load_case
+
 FOLDER = Path(__file__).parent.parent / "recipes" / "accelerate"
 
 
@@ -47,3 +49,20 @@ def test_slurm_starts_one_launcher_on_each_machine(tmp_path: Path) -> None:
         place = f"--machine_rank|{node}|--main_process_ip|node-a|--main_process_port|23456"
         assert line == f"{config}|{place}|{'|'.join(words)}|"
     assert node == 1
+
+
+@pytest.mark.parametrize("recipe", CASES)
+def test_the_operations_of_a_step_are_counted(recipe: str) -> None:
+    """Against the formula: a layer's products, once without gradient and three times with, and the two heads'."""
+    args, config, _ = load_case(recipe, is_small=True)
+    rows, length, hidden = args.batch_size, config.prefix_len + config.seq_len, config.hidden_size
+    channels = 3 * length * hidden * config.intermediate_size
+    if config.token_mixer == "mlp":
+        positions = 3 * hidden * length * config.token_mixer_intermediate_size
+    else:
+        positions = 4 * length * hidden**2 + 2 * length**2 * hidden
+    updates = config.latent_cycles + 1
+    passes = updates * (config.deep_cycles - config.gradient_cycles) + 3 * updates * config.gradient_cycles
+    heads = 3 * hidden * (config.seq_len * config.vocab_size + 2)
+    expected = 2 * rows * (passes * config.num_hidden_layers * (channels + positions) + heads)
+    assert count_operations(recipe, is_small=True) == pytest.approx(expected, rel=0.01)
