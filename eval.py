@@ -91,6 +91,7 @@ def main(command_line: list[str]) -> None:
         results |= {
             "weights": weights,
             "dtype": args.dtype,
+            "compile": args.compile,
             "seed": args.seed,
             "data_seed": args.data_seed,
             **describe_run(accelerator.device),

@@ -1,6 +1,8 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Speed and memory of a training step on a GPU, as JSON:  python -m benchmarks.gpu > benchmarks/results/gpu.json
 
+`--recipes sudoku_extreme` measures some of the cases, where the time of one call is short.
+
 In one run, interleaved, medians, for the paper's models: this project's step as the loop does it (batch, augmentation,
 forward, backward, guard, optimizers, average), compiled and not, beside a restatement of the official step
 (benchmarks/official.py, compiled, on a batch that is there already). `matrix_share` is the model's arithmetic, counted
@@ -8,6 +10,8 @@ from its matrix products, over the rate of one large product measured in the sam
 everything is small, and the figures mean little: it shows that the script runs.
 """
 
+import argparse
+import gc
 import json
 import time
 from collections.abc import Callable
@@ -26,7 +30,7 @@ from benchmarks.official import as_official
 from datasets_scripts.tasks import Puzzles, load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmModel
 from training.arguments import TrainArguments, build_config, model_arguments, parse_arguments
-from training.batches import TrainBatches
+from training.batches import TrainBatches, first_carry
 from training.checkpoint import TrainState
 from training.devices import build_autocast, choose_kernels, compile_step, has_bf16, start_accelerator
 from training.evaluation import describe_run
@@ -78,6 +82,8 @@ class Training:
         self.state = TrainState(self.model, average, build_optimizers(self.model, args))
         self.batches = TrainBatches(puzzles, args, config, accelerator)
         self.guard, self.meters = StepGuard(self.state, accelerator), Meters(accelerator)
+        with self.autocast():
+            self.state.carry = first_carry(self.model, self.batches(0))
 
     def step(self) -> None:
         with self.autocast():
@@ -167,13 +173,14 @@ def wait(device: torch.device) -> None:
 
 
 def memory_of(step: Callable[[], None], device: torch.device) -> int:
-    """The most bytes in use during a step: on a GPU of everything there, on a CPU beyond what was before."""
+    """The most bytes in use during a step, beyond what was before."""
     if device.type != "cuda":
         return peak_memory(step)
     torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
     step()
     wait(device)
-    return torch.cuda.max_memory_allocated(device)
+    return torch.cuda.max_memory_allocated(device) - before
 
 
 def measure(recipe: str, accelerator: Accelerator, rate: float, is_small: bool) -> dict[str, Any]:
@@ -209,14 +216,18 @@ def rounded(value: Any) -> Any:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure the speed and memory of a training step.")
+    parser.add_argument("--recipes", nargs="+", choices=CASES, default=list(CASES))
+    args = parser.parse_args()
     accelerator = start_accelerator()
     device = accelerator.device
     is_small = device.type != "cuda"
     rate = matrix_rate(device, 1024 if is_small else 8192)
     results: dict[str, Any] = {"small": is_small, "matrix_teraflop_per_second": rate / 1e12}
-    for recipe in CASES:
+    for recipe in args.recipes:
         torch.compiler.reset()
         results[recipe] = measure(recipe, accelerator, rate, is_small)
+        gc.collect()  # compiled models hold themselves
         if device.type == "cuda":
             torch.cuda.empty_cache()
     print(json.dumps(rounded(results) | describe_run(device), indent=2))

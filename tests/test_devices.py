@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import tiny_batch, tiny_model
 from torch import nn
+from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmModel
 from training import devices, guards
 from training.arguments import TrainArguments
-from training.batches import TrainBatches
+from training.batches import TrainBatches, first_carry
 from training.checkpoint import TrainState
 from training.devices import AlignedLinear, OneDnnLinear, choose_kernels, compile_step, onednn_linear
 from training.guards import StepGuard
@@ -200,9 +201,13 @@ def test_a_whole_step_compiles_as_on_a_gpu(num_puzzle_tokens: int) -> None:
         model = tiny_model(dtype=torch.float32, **fields).train()
         if compiled:
             compile_step(model, whole=True)
-        input_ids, puzzle_ids, labels = tiny_batch(4)
-        output = model(input_ids, puzzle_ids, labels, min_steps=torch.zeros(4))
-        model(input_ids, puzzle_ids, labels, output.carry, min_steps=torch.zeros(4)).loss.backward()
+        names = ("input_ids", "puzzle_ids", "labels")
+        batch = dict(zip(names, tiny_batch(4), strict=True)) | {"min_steps": torch.zeros(4)}
+        counters.clear()
+        output = model(**batch, carry=first_carry(model, batch))
+        first = counters["stats"]["unique_graphs"]
+        model(**batch, carry=output.carry).loss.backward()
+        assert counters["stats"]["unique_graphs"] == first  # the second step is the first one's code
         gradients.append([p.grad.to_dense() for p in model.parameters() if p.grad is not None])
     for plain, ours in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, plain, atol=1e-4, rtol=1e-3)

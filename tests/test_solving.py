@@ -2,6 +2,7 @@
 """Solving: the queue, the attempts and the views change the cost of an answer, never what it is."""
 
 import math
+import shutil
 from copy import deepcopy
 from functools import cache, partial
 
@@ -282,6 +283,8 @@ def test_broken_weights_are_reported(broken):
 def test_one_compilation_serves_all_batch_sizes(monkeypatch):
     solver, plan = deepcopy(model()), {"seed": 0, "max_steps": 9}
     expected = joined(list(solver.solve_dataset(puzzles(45).split(7), batch_size=11, **plan)))
+    torch.compiler.reset()  # other tests compile the same network
+    monkeypatch.setattr(shutil, "which", lambda name: name)
     monkeypatch.setattr(solver.model.network, "compile", partial(solver.model.network.compile, backend="aot_eager"))
     compile_network(solver, Accelerator(cpu=True), for_solving=True)
     counters.clear()

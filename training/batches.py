@@ -11,7 +11,7 @@ from torch import Tensor
 from datasets_scripts.arc_augmentation import ArcExamples
 from datasets_scripts.sampling import ExampleSampler
 from datasets_scripts.tasks import Puzzles
-from modeling_trm import TrmConfig
+from modeling_trm import TrmCarry, TrmConfig, TrmForPuzzleSolving
 from modeling_trm.randomness_trm import random_bits, random_integers
 
 from .arguments import TrainArguments
@@ -36,6 +36,16 @@ class SingleExamples:
             symmetry = self.random_symmetry(self.seed, epoch, index)
             batch |= {name: symmetry(batch[name]) for name in ("input_ids", "labels")}
         return batch
+
+
+def first_carry(model: TrmForPuzzleSolving, batch: dict[str, Tensor]) -> TrmCarry:
+    """The carry that `forward` starts from, laid out as those it returns: it needs no compilation of its own."""
+    given = {name: tensor for name, tensor in batch.items() if name != "min_steps"}
+    with torch.no_grad():
+        carry = model.initial_carry(**given)
+    return TrmCarry(
+        **{name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in carry.tensors().items()}
+    )
 
 
 @dataclass

@@ -34,11 +34,13 @@ def keep_freed_memory() -> None:
     """Has glibc keep large blocks that are freed for the next tensor.
 
     It hands them back to the system otherwise, which then clears every page of the next one: half of the CPU's time in
-    an evaluation of small batches was spent on that.
+    an evaluation was spent on that. Only the host's memory is concerned.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
-            libc.mallopt(option, 2**31 - 1)
+        if libc.mallopt(M_MMAP_THRESHOLD, 2**31 - 1) or libc.mallopt(
+            M_MMAP_THRESHOLD, 2**25
+        ):  # old ones allow no more
+            libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def build_autocast(args: TrainArguments, accelerator: Accelerator) -> Callable[[], AbstractContextManager]:
@@ -139,7 +141,7 @@ def compile_step(model: TrmForPuzzleSolving, whole: bool) -> None:
 
 
 def compile_network(model: TrmForPuzzleSolving, accelerator: Accelerator, for_solving: bool = False) -> None:
-    """Compiles the model where it can be: on a CPU that takes a C++ compiler.
+    """Compiles the model, unless it is on a CPU and there is no C++ compiler.
 
     Training has one batch size; solving has many, and one compilation serves them all.
     """

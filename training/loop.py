@@ -21,7 +21,7 @@ from modeling_trm.modeling_trm import IGNORE_INDEX
 
 from .arc_evaluation import evaluate_arc, write_json
 from .arguments import TrainArguments, UserError, require
-from .batches import TrainBatches
+from .batches import TrainBatches, first_carry
 from .checkpoint import TrainState, list_checkpoints, load_checkpoint, save_checkpoint, save_model
 from .depth import DepthSchedule
 from .devices import (
@@ -132,6 +132,9 @@ def train(
     dense = [parameter for name, parameter in model.named_parameters() if name != PUZZLE_TABLE]
     copy_from_first([*dense, *model.buffers()])
     batches = TrainBatches(train_puzzles, args, model.config, accelerator)
+    if state.carry is None:
+        with autocast():
+            state.carry = first_carry(model, batches(state.step))
     log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
     save = partial(save_checkpoint, state, output_dir, accelerator, settings, args)
     guard, stopper = StepGuard(state, accelerator), Stopper(accelerator, args.time_limit_minutes)

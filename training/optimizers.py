@@ -151,8 +151,10 @@ class Muon(Optimizer):
     Args:
         matrices: two-dimensional weights.
         head_size: rows per head of those weights that are fused projections; the other weights are absent.
-        lr: learning rate. momentum: share of the old momentum kept. weight_decay: relative shrinkage per step is
-            lr * weight_decay. ns_steps: Newton-Schulz iterations.
+        lr: learning rate.
+        momentum: share of the old momentum kept.
+        weight_decay: relative shrinkage per step is lr * weight_decay.
+        ns_steps: Newton-Schulz iterations.
     """
 
     def __init__(
