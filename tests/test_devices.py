@@ -107,8 +107,7 @@ def faults(tensors):
 
 returned = faults(5)
 keep_freed_memory()
-faults(2)
-print(returned, faults(5))
+print(returned, min(faults(5) for _ in range(6)))  # the heap may have to grow a few times before all fits
 """
 
 

@@ -1,0 +1,232 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""Configuration of TRM, the Tiny Recursive Model (arXiv 2510.04871)."""
+
+import math
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers.configuration_utils import PreTrainedConfig
+
+
+@strict
+class TrmConfig(PreTrainedConfig):
+    r"""
+    Configuration of [`TrmModel`] and [`TrmForPuzzleSolving`]. The defaults are the paper's (section 4 and its code).
+
+    Args:
+        vocab_size (`int`, defaults to 11):
+            Number of tokens; Sudoku has padding, blank and nine digits.
+        seq_len (`int`, defaults to 81):
+            Number of cells of the puzzle, the prefix not counted.
+        hidden_size, num_hidden_layers, num_attention_heads (`int`, defaults to 512, 2, 8):
+            Size of the single network that performs every update.
+        intermediate_size (`int`, *optional*):
+            Inner width of the SwiGLU over channels; by default 4 * 2/3 of `hidden_size`, rounded up to 256.
+        token_mixer (`"attention"` or `"mlp"`, defaults to `"attention"`):
+            How positions exchange information: self-attention, or a SwiGLU over the positions (best for small, fixed
+            boards such as Sudoku).
+        token_mixer_intermediate_size (`int`, *optional*):
+            Inner width of the token-mixing SwiGLU; by default 4 * 2/3 of the length with prefix, rounded up to 256.
+        position_embedding_type (`"rope"`, `"rope_2d"`, `"learned"` or `"none"`, defaults to `"rope"`):
+            Rotary positions are used by attention only; the MLP mixer knows positions by construction. With
+            `"rope_2d"` half of each head turns by the cell's row and half by its column, the best for mazes in the
+            code of arXiv 2601.19085. Not in the paper.
+        grid_width (`int`, *optional*):
+            Cells per row of the puzzle, which `"rope_2d"` needs; the rows follow from `seq_len`.
+        rope_theta, rms_norm_eps (`float`, defaults to 10000, 1e-5):
+            Base of the rotary frequencies; epsilon of the parameter-free RMSNorm.
+        deep_cycles (`int`, defaults to 3):
+            T of the paper: deep recursions per supervision step.
+        gradient_cycles (`int`, defaults to 1):
+            How many of the last deep recursions carry a gradient. The paper's is one; all of them make mazes learn in
+            half the steps (code of arXiv 2601.19085), for more time and memory per step.
+        latent_cycles (`int`, defaults to 6):
+            n of the paper: updates of the latent state before each update of the answer.
+        max_supervision_steps (`int`, defaults to 16):
+            N_sup of the paper: the most supervision steps a puzzle stays in training.
+        halt_exploration_prob (`float`, defaults to 0.1):
+            Chance that a training row must go on for a random number of steps, whatever the halting head says.
+        max_solve_steps (`int`, *optional*):
+            The most supervision steps of `solve`; by default `max_supervision_steps`. It may be larger: a model
+            goes on improving its answer beyond the steps it was trained for.
+        halt_threshold (`float`, defaults to 0.0):
+            `solve` stops working on a row once its halting logit is above this.
+        halt_loss_weight (`float`, defaults to 0.5):
+            Weight of the halting loss beside the answer's loss.
+        loss_type (`"stablemax"` or `"softmax"`, defaults to `"stablemax"`):
+            Cross-entropy of the answer.
+        label_smoothing (`float`, defaults to 0.0):
+            Share of the target spread evenly over `answer_token_ids`.
+        answer_token_ids (`list[int]`, *optional*):
+            Tokens that an answer can hold (for Sudoku the nine digits); by default all.
+        num_puzzles, puzzle_embedding_size, num_puzzle_tokens (`int`, defaults to 1, `hidden_size`, 16):
+            Each puzzle id has an embedding of `puzzle_embedding_size` numbers, padded with zeros to fill the
+            `num_puzzle_tokens` prefix positions. A size of 0 (with 0 tokens) means no puzzle embeddings; 0 tokens with
+            a positive size means as many as the embedding needs.
+        num_register_tokens (`int`, defaults to 0):
+            Learned prefix tokens shared by all puzzles, after the puzzle tokens. Not in the paper: a cheap seat for
+            the halting head when there are no puzzle embeddings.
+        normalize_glu (`bool`, defaults to `False`):
+            sigmoid(gate) * RMSNorm(gate * value) in place of silu(gate) * value, which trains stably under Muon
+            (arXiv 2601.19085). Not in the paper.
+        random_initial_states (`bool`, defaults to `False`):
+            Both states of a fresh puzzle are drawn anew for every position and channel, from a normal of deviation 1
+            cut at two, in place of one fixed vector (arXiv 2605.21488). Not in the paper.
+        state_damping (`float`, defaults to 0.0):
+            Share d of the old state that every update keeps: state <- d * state + (1 - d) * network(state); 0.05 in
+            arXiv 2605.21488. Not in the paper.
+        state_noise_std (`float`, defaults to 0.0):
+            Deviation of the normal noise added to every updated state in training; 0.01 in arXiv 2605.21488. At
+            inference it is off: `solve` has a `noise_std` of its own. Not in the paper.
+        num_chains (`int`, defaults to 1):
+            Latent states per puzzle in training, of which only the one with the best answer gets a gradient (winner
+            takes all, arXiv 2601.19085). Inference has one. Not in the paper.
+
+    Raises:
+        StrictDataclassError: a field of the wrong type, or fields that contradict each other; the message names them.
+    """
+
+    model_type = "trm"
+
+    vocab_size: int = 11
+    seq_len: int = 81
+    hidden_size: int = 512
+    num_hidden_layers: int = 2
+    num_attention_heads: int = 8
+    intermediate_size: int | None = None
+    token_mixer: Literal["attention", "mlp"] = "attention"
+    token_mixer_intermediate_size: int | None = None
+    position_embedding_type: Literal["rope", "rope_2d", "learned", "none"] = "rope"
+    grid_width: int | None = None
+    rope_theta: float | int = 10000.0
+    rms_norm_eps: float | int = 1e-5
+    deep_cycles: int = 3
+    gradient_cycles: int = 1
+    latent_cycles: int = 6
+    max_supervision_steps: int = 16
+    max_solve_steps: int | None = None
+    halt_exploration_prob: float | int = 0.1
+    halt_threshold: float | int = 0.0
+    halt_loss_weight: float | int = 0.5
+    loss_type: Literal["stablemax", "softmax"] = "stablemax"
+    label_smoothing: float | int = 0.0
+    answer_token_ids: list[int] | None = None
+    num_puzzles: int = 1
+    puzzle_embedding_size: int | None = None
+    num_puzzle_tokens: int = 16
+    num_register_tokens: int = 0
+    normalize_glu: bool = False
+    random_initial_states: bool = False
+    state_damping: float | int = 0.0
+    state_noise_std: float | int = 0.0
+    num_chains: int = 1
+
+    def __post_init__(self, **kwargs):
+        if self.puzzle_embedding_size is None:
+            self.puzzle_embedding_size = self.hidden_size
+        if self.num_puzzle_tokens == 0 and self.puzzle_embedding_size > 0 and self.hidden_size > 0:
+            self.num_puzzle_tokens = math.ceil(self.puzzle_embedding_size / self.hidden_size)
+        if self.intermediate_size is None:
+            self.intermediate_size = default_glu_size(self.hidden_size)
+        if self.token_mixer_intermediate_size is None:
+            self.token_mixer_intermediate_size = default_glu_size(self.seq_len + self.prefix_len)
+        if self.max_solve_steps is None:
+            self.max_solve_steps = self.max_supervision_steps
+        super().__post_init__(**kwargs)
+
+    @property
+    def prefix_len(self) -> int:
+        """Number of positions before the first cell: puzzle tokens, then register tokens."""
+        return self.num_puzzle_tokens + self.num_register_tokens
+
+    @property
+    def uses_noise_key(self) -> bool:
+        """Whether a training step draws random numbers for the states."""
+        return self.random_initial_states or self.state_noise_std > 0
+
+    def validate_all_ranges(self):
+        """Part of `@strict` validation: every number is in its range. First by name: the others build on it."""
+        at_least_one = (
+            "vocab_size seq_len hidden_size num_hidden_layers num_attention_heads intermediate_size deep_cycles "
+            "gradient_cycles latent_cycles max_supervision_steps max_solve_steps token_mixer_intermediate_size "
+            "num_puzzles num_chains"
+        )
+        for name in at_least_one.split():
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        not_negative = "puzzle_embedding_size num_puzzle_tokens num_register_tokens halt_loss_weight state_noise_std"
+        for name in not_negative.split():
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        for name in ("rope_theta", "rms_norm_eps"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be positive")
+        for name in ("halt_exploration_prob", "label_smoothing", "state_damping"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be between 0 and 1")
+        if math.isnan(self.halt_threshold):
+            raise ValueError(f"halt_threshold={self.halt_threshold} must be a number")
+
+    def validate_attention(self):
+        """Part of `@strict` validation: the attention heads divide the hidden size."""
+        if self.token_mixer != "attention":
+            return
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}"
+            )
+        unit = {"rope": 2, "rope_2d": 4}.get(self.position_embedding_type, 1)
+        if self.hidden_size // self.num_attention_heads % unit:
+            needed = "an even head size" if unit == 2 else "a head size that is a multiple of 4"
+            raise ValueError(
+                f"rotary positions need {needed}, not {self.hidden_size // self.num_attention_heads} "
+                f"(hidden_size={self.hidden_size}, num_attention_heads={self.num_attention_heads})"
+            )
+        if self.position_embedding_type == "rope_2d" and (not self.grid_width or self.seq_len % self.grid_width):
+            raise ValueError(
+                f"position_embedding_type=rope_2d needs grid_width, the cells per row: grid_width={self.grid_width} "
+                f"does not divide seq_len={self.seq_len}"
+            )
+
+    def validate_chains(self):
+        """Part of `@strict` validation: chains that differ, and a cycle after which one of them is chosen."""
+        if self.num_chains > 1 and not self.random_initial_states:
+            raise ValueError(
+                f"num_chains={self.num_chains} needs random_initial_states, by which alone the chains differ"
+            )
+        if self.num_chains > 1 and self.gradient_cycles >= self.deep_cycles:
+            raise ValueError(
+                f"num_chains={self.num_chains} needs a deep cycle without gradient: gradient_cycles="
+                f"{self.gradient_cycles} must be below deep_cycles={self.deep_cycles}"
+            )
+
+    def validate_prefix(self):
+        """Part of `@strict` validation: the puzzle embedding fills its prefix tokens (the official code crashes)."""
+        if self.puzzle_embedding_size == 0 and self.num_puzzle_tokens > 0:
+            raise ValueError(
+                f"num_puzzle_tokens={self.num_puzzle_tokens} needs puzzle embeddings, but puzzle_embedding_size=0: "
+                "set num_puzzle_tokens=0, or use num_register_tokens for learned prefix tokens"
+            )
+        if self.puzzle_embedding_size > self.num_puzzle_tokens * self.hidden_size:
+            raise ValueError(
+                f"puzzle_embedding_size={self.puzzle_embedding_size} does not fit num_puzzle_tokens="
+                f"{self.num_puzzle_tokens} of hidden_size={self.hidden_size}"
+            )
+
+    def validate_answer_tokens(self):
+        """Part of `@strict` validation: the answer's tokens are in the vocabulary."""
+        wrong = [token for token in self.answer_token_ids or [] if not 0 <= token < self.vocab_size]
+        if wrong or self.answer_token_ids == []:
+            raise ValueError(
+                f"answer_token_ids={self.answer_token_ids} must be tokens below vocab_size={self.vocab_size}"
+            )
+
+
+def default_glu_size(width: int) -> int:
+    """Inner width of a SwiGLU with expansion 4: two thirds of 4 * `width`, rounded up to a multiple of 256."""
+    return math.ceil(round(4 * width * 2 / 3) / 256) * 256
+
+
+TrmConfig.register_for_auto_class()
+
+__all__ = ["TrmConfig"]

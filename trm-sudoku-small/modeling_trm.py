@@ -1,0 +1,661 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""TRM, the Tiny Recursive Model: "Less is More: Recursive Reasoning with Tiny Networks" (arXiv 2510.04871).
+
+One small network is applied again and again to three tensors of one shape: the embedded question x, the answer state y
+and the latent state z. Figure 3 of the paper, in this file's names:
+
+    latent recursion   z <- network(z + y + x)     `latent_cycles` times
+                       y <- network(y + z)         once
+    deep recursion     `deep_cycles` latent recursions, all but the last without gradient
+    deep supervision   up to `max_supervision_steps` of those, each with a loss, y and z carried over detached
+
+`TrmModel` is the deep recursion, `TrmForPuzzleSolving.forward` one supervision step, and `solve` the inference. What
+later papers add to the recursion is off by default; [`TrmConfig`] names each with its source.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from .configuration_trm import TrmConfig
+from .randomness_trm import TRUNCATED_DEVIATION, draw_key, random_bits, state_normals
+from .solving_trm import SolvingMixin
+
+IGNORE_INDEX = -100
+
+
+@dataclass
+class TrmCarry:
+    """What one supervision step hands to the next: the states, detached, and the puzzles being worked on.
+
+    Attributes:
+        answer_state, latent_state: y and z, compute dtype, [batch, prefix + seq, hidden]; with several chains z is
+            [batch, chains, prefix + seq, hidden].
+        steps: supervision steps spent on each row's puzzle, int32, [batch].
+        halted: rows whose puzzle is done; the next step replaces it by a new one, bool, [batch].
+        input_ids, puzzle_ids, labels: the puzzles, [batch, seq], [batch], [batch, seq]; the last two may be `None`.
+    """
+
+    answer_state: Tensor
+    latent_state: Tensor
+    steps: Tensor
+    halted: Tensor
+    input_ids: Tensor
+    puzzle_ids: Tensor | None = None
+    labels: Tensor | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The carry as named tensors, without those that are `None`; `TrmCarry(**carry.tensors())` is the carry."""
+        present = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: tensor for name, tensor in present.items() if tensor is not None}
+
+
+@dataclass
+class TrmModelOutput(ModelOutput):
+    """States after one deep recursion, [batch, prefix + seq, hidden]; the gradient reaches its last cycles only."""
+
+    answer_state: Tensor | None = None
+    latent_state: Tensor | None = None
+
+
+@dataclass
+class TrmOutput(ModelOutput):
+    """Result of one supervision step.
+
+    Attributes:
+        loss: mean over the batch of answer loss + `halt_loss_weight` * halting loss, a scalar (with labels).
+        logits: scores of every cell, compute dtype, [batch, seq, vocab].
+        halt_logits: logit of "the answer is right", float32, [batch].
+        carry: what the next step needs; its `labels` are the ones this loss was computed on.
+        answer_loss, halt_loss: the two parts, means over the batch, detached (with labels).
+        correct: cells that are labelled and right, bool, [batch, seq] (with labels).
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    halt_logits: Tensor | None = None
+    carry: TrmCarry | None = None
+    answer_loss: Tensor | None = None
+    halt_loss: Tensor | None = None
+    correct: Tensor | None = None
+
+
+def rms_norm(hidden: Tensor, eps: float) -> Tensor:
+    """RMSNorm without parameters over the last dimension, computed in float32 (float64 stays float64).
+
+    The recursion amplifies rounding, so the order of operations is the official code's, to the last bit.
+    """
+    wide = hidden.float() if hidden.dtype != torch.float64 else hidden
+    return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(hidden.dtype)
+
+
+class TrmGatedMlp(nn.Module):
+    """SwiGLU over the last dimension, or its normalised form (see `TrmConfig.normalize_glu`)."""
+
+    def __init__(self, size: int, intermediate_size: int, config: TrmConfig):
+        super().__init__()
+        self.normalize, self.eps = config.normalize_glu, config.rms_norm_eps
+        self.gate_up_proj = nn.Linear(size, 2 * intermediate_size, bias=False)
+        self.down_proj = nn.Linear(intermediate_size, size, bias=False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        gate, value = self.gate_up_proj(hidden).chunk(2, dim=-1)
+        if self.normalize:
+            return self.down_proj(torch.sigmoid(gate) * rms_norm(gate * value, self.eps))
+        return self.down_proj(F.silu(gate) * value)
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    **kwargs,
+) -> tuple[Tensor, Tensor]:
+    """Attention in plain operations; [batch, heads, seq, head] in, [batch, seq, heads, head] out."""
+    wide = torch.promote_types(query.dtype, torch.float32)
+    weights = torch.softmax(query @ key.transpose(-1, -2) * scaling, dim=-1, dtype=wide).to(query.dtype)
+    return (weights @ value).transpose(1, 2), weights
+
+
+def rotary_positions(config: TrmConfig, device: torch.device) -> Tensor:
+    """Coordinates of every position, float32, [prefix + seq, axes]: its number, or for `rope_2d` its row and column.
+
+    On a grid the prefix fills rows above the first, so that no two positions share their coordinates.
+    """
+    number = torch.arange(config.prefix_len + config.seq_len, device=device)
+    if config.position_embedding_type == "rope":
+        return number.float().unsqueeze(1)
+    cell = number - config.prefix_len
+    return torch.stack((cell.div(config.grid_width, rounding_mode="floor"), cell % config.grid_width), dim=1).float()
+
+
+def rotary_cos_sin(positions: Tensor, head_size: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the rotary angles of positions [length, axes], float32, [length, head_size] each.
+
+    Every axis turns an equal share of the head, with the frequencies of a head of that size (axial rotary positions,
+    as in arXiv 2601.19085 for mazes).
+    """
+    size = head_size // positions.shape[1]
+    frequencies = 1.0 / (theta ** (torch.arange(0, size, 2, device=positions.device, dtype=torch.float32) / size))
+    angles = torch.cat([torch.outer(axis, frequencies) for axis in positions.unbind(1)], dim=-1)
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def apply_rotary(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotates pairs (i, i + head/2) of [batch, heads, seq, head] by their position's angle, in float32 or wider."""
+    wide = states.to(torch.promote_types(states.dtype, cos.dtype))
+    first, second = wide.chunk(2, dim=-1)
+    return (wide * cos + torch.cat((-second, first), dim=-1) * sin).to(states.dtype)
+
+
+class TrmAttention(nn.Module):
+    """Self-attention between all positions (no mask), fused projection ordered query heads, key heads, value heads."""
+
+    def __init__(self, config: TrmConfig):
+        super().__init__()
+        self.config = config
+        self.num_heads = config.num_attention_heads
+        self.head_size = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_size**-0.5
+        self.is_causal = False
+        self.qkv_proj = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+
+    def forward(self, hidden: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
+        batch, length, size = hidden.shape
+        heads = self.qkv_proj(hidden).view(batch, length, 3 * self.num_heads, self.head_size).transpose(1, 2)
+        query, key, value = heads.chunk(3, dim=1)  # [batch, heads, length, head]
+        if rotary is not None:
+            query, key = apply_rotary(query, *rotary), apply_rotary(key, *rotary)
+        attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        mixed, _ = attention(self, query, key, value, None, scaling=self.scaling, dropout=0.0, is_causal=False)
+        return self.o_proj(mixed.reshape(batch, length, size))
+
+
+class TrmLayer(GradientCheckpointingLayer):
+    """Mix the positions, then the channels; the norm comes after each residual sum.
+
+    With the MLP mixer the first norm runs over the positions, as in the official code.
+    """
+
+    def __init__(self, config: TrmConfig):
+        super().__init__()
+        self.eps = config.rms_norm_eps
+        self.mixes_by_mlp = config.token_mixer == "mlp"
+        if self.mixes_by_mlp:
+            length = config.seq_len + config.prefix_len
+            self.token_mixer: nn.Module = TrmGatedMlp(length, config.token_mixer_intermediate_size, config)
+        else:
+            self.token_mixer = TrmAttention(config)
+        self.mlp = TrmGatedMlp(config.hidden_size, config.intermediate_size, config)
+
+    def forward(self, hidden: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
+        if self.mixes_by_mlp:
+            positions_last = hidden.transpose(1, 2)  # [batch, hidden, length]
+            hidden = rms_norm(positions_last + self.token_mixer(positions_last), self.eps).transpose(1, 2)
+        else:
+            hidden = rms_norm(hidden + self.token_mixer(hidden, rotary), self.eps)
+        return rms_norm(hidden + self.mlp(hidden), self.eps)
+
+
+class TrmReasoningNetwork(nn.Module):
+    """The one network: used for the latent update (`state` z, `injection` y + x) and the answer update (y, z).
+
+    The new state is the network's output, or d * state + (1 - d) * output + noise, see `TrmConfig.state_damping`.
+    """
+
+    def __init__(self, config: TrmConfig):
+        super().__init__()
+        self.damping, self.noise_std = config.state_damping, config.state_noise_std
+        self.layers = nn.ModuleList(TrmLayer(config) for _ in range(config.num_hidden_layers))
+
+    def forward(
+        self,
+        state: Tensor,
+        injection: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        noise_key: Tensor | None = None,
+    ) -> Tensor:
+        hidden = state + injection
+        for layer in self.layers:
+            hidden = layer(hidden, rotary)
+        if self.damping > 0:
+            hidden = torch.lerp(hidden, state, self.damping)
+        if noise_key is not None:
+            noise = state_normals(noise_key, hidden[0].numel()).view(hidden.shape)
+            hidden = hidden + self.noise_std * noise.to(hidden.dtype)
+        return hidden
+
+
+class TrmPuzzleEmbedding(nn.Embedding):
+    """One embedding per puzzle id. Its gradient is sparse: only the rows of a batch are read, sent and updated."""
+
+    def __init__(self, num_puzzles: int, size: int):
+        super().__init__(num_puzzles, size, sparse=True)
+
+
+class TrmHaltHead(nn.Linear):
+    """Logit of "this answer is right", read from the first position; starts at -5, that is, never halting.
+
+    The second output is the "continue" of HRM's Q-learning. TRM gives it no loss; it stays so that official
+    checkpoints fit and the gradients equal theirs to the last bit.
+    """
+
+    def __init__(self, hidden_size: int):
+        super().__init__(hidden_size, 2)
+
+
+class TrmPreTrainedModel(PreTrainedModel):
+    config: TrmConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    input_modalities = ("text",)
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["TrmLayer"]
+    _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+
+    def _init_weights(self, module: nn.Module):
+        """Truncated normal of variance 1/fan-in (LeCun) for matrices and embeddings, 1 for the initial states."""
+        if isinstance(module, TrmHaltHead):
+            init.zeros_(module.weight)
+            init.constant_(module.bias, -5.0)
+        elif isinstance(module, TrmPuzzleEmbedding):
+            init.zeros_(module.weight)
+        elif isinstance(module, (nn.Linear, nn.Embedding)):
+            truncated_normal_(module.weight, module.weight.shape[1] ** -0.5)
+        elif isinstance(module, TrmModel):
+            truncated_normal_(module.initial_answer_state, 1.0)
+            truncated_normal_(module.initial_latent_state, 1.0)
+
+
+def truncated_normal_(tensor: Tensor, std: float) -> None:
+    """Fills with a normal cut at two deviations and widened so that the result's deviation is `std`."""
+    widened = std / TRUNCATED_DEVIATION
+    init.trunc_normal_(tensor, std=widened, a=-2 * widened, b=2 * widened)
+
+
+class TrmModel(TrmPreTrainedModel):
+    """The recursion without heads: one deep recursion per call (section 4.1 to 4.3 of the paper)."""
+
+    def __init__(self, config: TrmConfig):
+        super().__init__(config)
+        self.embedding_scale = math.sqrt(config.hidden_size)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.puzzle_embeddings = (
+            TrmPuzzleEmbedding(config.num_puzzles, config.puzzle_embedding_size) if config.num_puzzle_tokens else None
+        )
+        self.registers = (
+            nn.Embedding(config.num_register_tokens, config.hidden_size) if config.num_register_tokens else None
+        )
+        self.embed_positions = (
+            nn.Embedding(config.prefix_len + config.seq_len, config.hidden_size)
+            if config.position_embedding_type == "learned"
+            else None
+        )
+        self.network = TrmReasoningNetwork(config)
+        self.register_buffer("initial_answer_state", torch.empty(config.hidden_size))
+        self.register_buffer("initial_latent_state", torch.empty(config.hidden_size))
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        self.embed_tokens = value
+
+    def embed(self, input_ids: Tensor, puzzle_ids: Tensor | None = None) -> Tensor:
+        """Embeds questions: puzzle tokens, register tokens, then the cells.
+
+        Args:
+            input_ids: integer tokens, [batch, seq].
+            puzzle_ids: integer ids, [batch]; id 0 for every row when `None`.
+
+        Returns:
+            x of the paper, [batch, prefix + seq, hidden], in the compute dtype.
+        """
+        batch = input_ids.shape[0]
+        parts = [self.embed_tokens(input_ids.long())]
+        if self.registers is not None:
+            parts.insert(0, self.registers.weight.expand(batch, -1, -1))
+        if self.puzzle_embeddings is not None:
+            if puzzle_ids is None:
+                puzzle_ids = torch.zeros(batch, dtype=torch.long, device=input_ids.device)
+            puzzle = self.puzzle_embeddings(puzzle_ids.long())
+            width = self.config.num_puzzle_tokens * self.config.hidden_size
+            parts.insert(0, F.pad(puzzle, (0, width - puzzle.shape[1])).view(batch, -1, self.config.hidden_size))
+        embeds = torch.cat(parts, dim=1)
+        if self.embed_positions is not None:
+            embeds = math.sqrt(0.5) * (embeds + self.embed_positions.weight)
+        return (self.embedding_scale * embeds).to(self.compute_dtype)
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The autocast dtype inside autocast, the parameters' dtype outside."""
+        device = self.embed_tokens.weight.device.type
+        if torch.is_autocast_enabled(device):
+            return torch.get_autocast_dtype(device)
+        return self.embed_tokens.weight.dtype
+
+    def initial_states(
+        self, batch: int, noise_key: Tensor | None = None, num_chains: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        """y and z of a fresh puzzle, [batch, prefix + seq, hidden] each.
+
+        One fixed random vector each, the same at every position; with `random_initial_states` numbers of their own
+        for every position and channel, which `noise_key` [batch] decides. With several chains, z is [batch, chains,
+        prefix + seq, hidden], and the first chain's the same as without.
+        """
+        size = (self.config.prefix_len + self.config.seq_len, self.config.hidden_size)
+        shapes = [(batch, *size), (batch, num_chains, *size) if num_chains > 1 else (batch, *size)]
+        states = [self.initial_answer_state, self.initial_latent_state]
+        if self.config.random_initial_states:
+            key = draw_key(batch, states[0].device) if noise_key is None else noise_key
+            keys = random_bits(0, 0, key, 2, purpose="initial states").unbind(1)
+            states = [
+                state_normals(key, math.prod(shape[1:]), truncated=True).view(shape)
+                for key, shape in zip(keys, shapes, strict=True)
+            ]
+        answer_state, latent_state = (
+            state.to(self.compute_dtype).expand(shape) for state, shape in zip(states, shapes, strict=True)
+        )
+        return answer_state, latent_state
+
+    def recur(
+        self,
+        embeds: Tensor,
+        answer_state: Tensor,
+        latent_state: Tensor,
+        noise_key: Tensor | None = None,
+        cycles: range | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """One deep recursion from embedded questions; all states are [batch, prefix + seq, hidden].
+
+        Args:
+            noise_key: int64 [batch], decides the numbers of `state_noise_std`; without it there is no noise.
+            cycles: which of the deep cycles; all by default.
+        """
+        config = self.config
+        rotary = None
+        if config.token_mixer == "attention" and config.position_embedding_type in ("rope", "rope_2d"):
+            head_size = config.hidden_size // config.num_attention_heads
+            rotary = rotary_cos_sin(rotary_positions(config, embeds.device), head_size, config.rope_theta)
+
+        for cycle in range(config.deep_cycles) if cycles is None else cycles:
+            *latent_keys, answer_key = self.update_keys(noise_key, cycle)
+            has_gradient = cycle >= config.deep_cycles - config.gradient_cycles
+            with torch.set_grad_enabled(torch.is_grad_enabled() and has_gradient):
+                for key in latent_keys:
+                    latent_state = self.network(latent_state, answer_state + embeds, rotary, key)
+                answer_state = self.network(answer_state, latent_state, rotary, answer_key)
+        return answer_state, latent_state
+
+    def update_keys(self, noise_key: Tensor | None, cycle: int) -> Iterable[Tensor | None]:
+        """For each update of a deep cycle the key [batch] of its noise; the last update is the answer's."""
+        num_updates = self.config.latent_cycles + 1
+        if noise_key is None or self.config.state_noise_std == 0:
+            return [None] * num_updates
+        return random_bits(0, cycle, noise_key, num_updates, purpose="state noise").unbind(1)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        puzzle_ids: Tensor | None = None,
+        answer_state: Tensor | None = None,
+        latent_state: Tensor | None = None,
+        noise_key: Tensor | None = None,
+    ) -> TrmModelOutput:
+        """One deep recursion on `input_ids` [batch, seq] from the given states, or from the initial ones."""
+        if answer_state is None or latent_state is None:
+            fresh_answer, fresh_latent = self.initial_states(input_ids.shape[0], noise_key)
+            answer_state = fresh_answer if answer_state is None else answer_state
+            latent_state = fresh_latent if latent_state is None else latent_state
+        embeds = self.embed(input_ids, puzzle_ids)
+        answer_state, latent_state = self.recur(
+            embeds, answer_state, latent_state, noise_key if self.training else None
+        )
+        return TrmModelOutput(answer_state=answer_state, latent_state=latent_state)
+
+
+class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
+    """TRM with its answer and halting heads. `forward` is one supervision step; `solve` is inference."""
+
+    def __init__(self, config: TrmConfig):
+        super().__init__(config)
+        self.model = TrmModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.halt_head = TrmHaltHead(config.hidden_size)
+        self.post_init()
+
+    @property
+    def num_chains(self) -> int:
+        """Latent chains per puzzle: one, but in training as many as the configuration says."""
+        return self.config.num_chains if self.training else 1
+
+    def initial_carry(
+        self,
+        input_ids: Tensor,
+        puzzle_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        noise_key: Tensor | None = None,
+    ) -> TrmCarry:
+        """A carry with every row halted, so that the next `forward` starts on the puzzles it is given."""
+        batch, device = input_ids.shape[0], input_ids.device
+        answer_state, latent_state = self.model.initial_states(batch, noise_key, self.num_chains)
+        return TrmCarry(
+            answer_state=answer_state,
+            latent_state=latent_state,
+            steps=torch.zeros(batch, dtype=torch.int32, device=device),
+            halted=torch.ones(batch, dtype=torch.bool, device=device),
+            input_ids=input_ids,
+            puzzle_ids=puzzle_ids,
+            labels=labels,
+        )
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        puzzle_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        carry: TrmCarry | None = None,
+        min_steps: Tensor | None = None,
+        noise_key: Tensor | None = None,
+    ) -> TrmOutput:
+        """One supervision step (section 2.4 of the paper and its halting rule).
+
+        Rows that had halted in `carry` start on the given puzzles; the others go on with their own, and the given
+        puzzle of such a row is not used. In training a row halts when its halting logit is positive, unless
+        exploration makes it go on; both in training and evaluation it halts after `max_supervision_steps`.
+
+        Args:
+            input_ids: integer tokens, [batch, seq].
+            puzzle_ids: integer ids, [batch], for models with puzzle embeddings; id 0 when `None`.
+            labels: the answer's tokens, [batch, seq]; -100 where a cell does not count.
+            carry: of the step before, or `None` to start.
+            min_steps: steps before which a row may not halt in training, integer, [batch]; drawn from torch's
+                generator when `None`.
+            noise_key: what the random numbers of each row follow from, int64, [batch]: initial states, and in training
+                the noise on the states, for models that have them; drawn from torch's generator when `None`.
+
+        Returns:
+            [`TrmOutput`]; its carry is detached.
+
+        Raises:
+            ValueError: `input_ids` are not [batch, seq_len], the carry is of another batch size, or it holds puzzle
+                ids or labels and none are given, or the reverse; several chains are to be trained without labels.
+        """
+        config = self.config
+        if noise_key is None and config.uses_noise_key:
+            noise_key = draw_key(input_ids.shape[0], input_ids.device)
+        if input_ids.ndim != 2 or input_ids.shape[1] != config.seq_len:
+            raise ValueError(f"input_ids must be [batch, {config.seq_len}], not {list(input_ids.shape)}")
+        if carry is None:
+            carry = self.initial_carry(input_ids, puzzle_ids, labels, noise_key)
+        elif carry.halted.shape[0] != input_ids.shape[0]:
+            raise ValueError(f"the carry has {carry.halted.shape[0]} rows, but input_ids has {input_ids.shape[0]}")
+        for name, given in (("puzzle_ids", puzzle_ids), ("labels", labels)):
+            if (given is None) != (getattr(carry, name) is None):
+                raise ValueError(f"{name} must be given at every step that shares a carry, or at none")
+        if self.num_chains > 1 and labels is None:
+            raise ValueError(f"labels choose among the num_chains={self.num_chains} chains in training: give them")
+        carry = self.admit(carry, input_ids, puzzle_ids, labels, noise_key)
+
+        if self.num_chains > 1:
+            answer_state, latent_state = self.run_chains(carry, noise_key)
+        else:
+            states = self.model(carry.input_ids, carry.puzzle_ids, carry.answer_state, carry.latent_state, noise_key)
+            answer_state, latent_state = states.answer_state, states.latent_state
+        logits, halt_logits = self.answer_logits(answer_state), self.halt_logits(answer_state)
+        with torch.no_grad():
+            halted = carry.steps >= config.max_supervision_steps
+            if self.training and config.max_supervision_steps > 1:
+                if min_steps is None:
+                    min_steps = self.draw_min_steps(halt_logits)
+                halted = halted | ((halt_logits > 0) & (carry.steps >= min_steps))
+        carry = replace(
+            carry,
+            answer_state=answer_state.detach(),
+            latent_state=latent_state.detach(),
+            halted=halted,
+        )
+        output = TrmOutput(logits=logits, halt_logits=halt_logits, carry=carry)
+        if carry.labels is None:
+            return output
+        answer_losses, halt_losses, correct = puzzle_losses(logits, halt_logits, carry.labels, config)
+        output.loss = (answer_losses + config.halt_loss_weight * halt_losses).mean()
+        output.answer_loss, output.halt_loss = answer_losses.mean().detach(), halt_losses.mean().detach()
+        output.correct = correct
+        return output
+
+    def run_chains(self, carry: TrmCarry, noise_key: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Winner takes all (arXiv 2601.19085): only the best of each puzzle's chains runs the cycles with gradient.
+
+        All chains start from one y and a z each. After the cycles without gradient the one with the lowest
+        cross-entropy wins. Its y serves all chains from then on; every chain keeps its z.
+
+        Returns:
+            y [batch, prefix + seq, hidden] with gradient, z [batch, chains, prefix + seq, hidden] without.
+        """
+        config, num_chains = self.config, self.num_chains
+        batch, device = carry.input_ids.shape[0], carry.input_ids.device
+        embeds = self.model.embed(carry.input_ids, carry.puzzle_ids)
+        chains = torch.arange(num_chains, device=device).repeat(batch)
+        keys = random_bits(0, chains, noise_key.repeat_interleave(num_chains), 1, purpose="chains")[:, 0]
+        first_gradient = max(config.deep_cycles - config.gradient_cycles, 0)
+        with torch.no_grad():
+            question, answers, labels = (
+                tensor.repeat_interleave(num_chains, dim=0) for tensor in (embeds, carry.answer_state, carry.labels)
+            )
+            answers, latents = self.model.recur(
+                question, answers, carry.latent_state.flatten(0, 1), keys, range(first_gradient)
+            )
+            losses, _, _ = puzzle_losses(self.answer_logits(answers), self.halt_logits(answers), labels, config)
+            winners = losses.view(batch, num_chains).argmin(1) + torch.arange(batch, device=device) * num_chains
+        answer_state, latent_state = self.model.recur(
+            embeds, answers[winners], latents[winners], keys[winners], range(first_gradient, config.deep_cycles)
+        )
+        latents = latents.index_copy(0, winners, latent_state.detach())
+        return answer_state, latents.unflatten(0, (batch, num_chains))
+
+    def admit(
+        self,
+        carry: TrmCarry,
+        input_ids: Tensor,
+        puzzle_ids: Tensor | None,
+        labels: Tensor | None,
+        noise_key: Tensor | None = None,
+    ) -> TrmCarry:
+        """Puts new puzzles, with fresh states, into the rows that have halted, and counts the step that begins."""
+
+        def fill(new: Tensor | None, old: Tensor | None) -> Tensor | None:
+            if new is None or old is None:
+                return None
+            return torch.where(carry.halted.view(-1, *[1] * (old.ndim - 1)), new, old)
+
+        answer_state, latent_state = self.model.initial_states(input_ids.shape[0], noise_key, self.num_chains)
+        return TrmCarry(
+            answer_state=fill(answer_state, carry.answer_state),
+            latent_state=fill(latent_state, carry.latent_state),
+            steps=torch.where(carry.halted, 0, carry.steps) + 1,
+            halted=carry.halted,
+            input_ids=fill(input_ids, carry.input_ids),
+            puzzle_ids=fill(puzzle_ids, carry.puzzle_ids),
+            labels=fill(labels, carry.labels),
+        )
+
+    def answer_logits(self, answer_state: Tensor) -> Tensor:
+        """Scores of the cells, [batch, seq, vocab], from the answer state [batch, prefix + seq, hidden]."""
+        return self.lm_head(answer_state[:, self.config.prefix_len :])
+
+    def halt_logits(self, answer_state: Tensor) -> Tensor:
+        """Halting logit, float32, [batch], from the first position of the answer state."""
+        logits = self.halt_head(answer_state[:, 0])[..., 0]
+        return logits.float() if logits.dtype != torch.float64 else logits
+
+    def draw_min_steps(self, halt_logits: Tensor) -> Tensor:
+        """Exploration: with `halt_exploration_prob` a number from 2 to `max_supervision_steps`, otherwise 0."""
+        explores = torch.rand_like(halt_logits) < self.config.halt_exploration_prob
+        steps = torch.randint_like(halt_logits, 2, self.config.max_supervision_steps + 1)
+        return torch.where(explores, steps, 0).int()
+
+
+def puzzle_losses(
+    logits: Tensor, halt_logits: Tensor, labels: Tensor, config: TrmConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Both losses of every row.
+
+    Args:
+        logits: [batch, seq, vocab]. halt_logits: [batch]. labels: [batch, seq], -100 where a cell does not count.
+
+    Returns:
+        The mean over a row's labelled cells of the cross-entropy, [batch] (0 for a row without labels); the binary
+        cross-entropy of its halting logit against "every labelled cell is right", [batch]; the right cells, [batch,
+        seq].
+    """
+    labelled = labels != IGNORE_INDEX
+    targets = torch.where(labelled, labels, 0).long()
+    log_probs = log_stablemax(logits) if config.loss_type == "stablemax" else F.log_softmax(logits.float(), dim=-1)
+    cell_losses = -log_probs.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    if config.label_smoothing > 0:
+        spread = log_probs
+        if config.answer_token_ids is not None:  # a list as an index would make the host wait for the device
+            spread = torch.stack([log_probs[..., token] for token in config.answer_token_ids], dim=-1)
+        cell_losses = torch.lerp(cell_losses, -spread.mean(-1), config.label_smoothing)
+    num_labelled = labelled.sum(-1)
+    answer_losses = torch.where(labelled, cell_losses, 0).sum(-1) / num_labelled.clamp(min=1)
+    correct = labelled & (logits.argmax(-1) == targets)
+    solved = correct.sum(-1) == num_labelled
+    halt_losses = F.binary_cross_entropy_with_logits(halt_logits, solved.to(halt_logits.dtype), reduction="none")
+    return answer_losses, halt_losses, correct
+
+
+def log_stablemax(logits: Tensor) -> Tensor:
+    """Log-probabilities proportional to x + 1 for x >= 0 and 1 / (1 - x) below (arXiv 2501.04697), over the last dim.
+
+    Computed in float64, as the official code does, or float32 where the device has no float64.
+    """
+    logits = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
+    scores = torch.where(logits < 0, 1 / (1 - logits.clamp(max=0)), logits + 1)
+    return (scores / scores.sum(-1, keepdim=True)).log()
+
+
+TrmModel.register_for_auto_class("AutoModel")
+TrmForPuzzleSolving.register_for_auto_class("AutoModel")
+
+__all__ = ["TrmCarry", "TrmForPuzzleSolving", "TrmModel", "TrmModelOutput", "TrmOutput", "TrmPreTrainedModel"]

@@ -1,0 +1,105 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""`pipeline("puzzle-solving", model=...)`: puzzles as people write them in, answers and the steps towards them out."""
+
+from collections.abc import Callable
+from os import PathLike
+from typing import Any
+
+from torch import Tensor
+from transformers import Pipeline
+
+from .processing_trm import as_lists
+
+
+class PuzzleSolvingPipeline(Pipeline):
+    """Solves one puzzle or a list of them, in any form the processor reads.
+
+        solve = pipeline("puzzle-solving", model="runs/sudoku_easy")
+        solve("53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79")
+
+    Options, of the pipeline or of a call, are those of `TrmForPuzzleSolving.solve`, such as `max_steps`,
+    `num_rollouts` with `noise_std`, `return_steps`, or `batch_size` for the puzzles worked on at a time. For puzzles
+    with a rule (Sudoku, mazes) `verify=True` lets it decide which attempts are done, and `augmentations=A` attempts A
+    symmetric views of each puzzle. Models with puzzle embeddings take `puzzle_ids`.
+
+    Each puzzle gives a dictionary:
+        puzzle, grid: the question and the answer as rows of symbols.
+        answer: the answer as one string.
+        solved: whether the model believes its answer (halting logit above the threshold).
+        confidence: its probability of being right, as the model sees it.
+        steps, rollouts: supervision steps of the chosen attempt; attempts made.
+        verified: whether the answer keeps the rules of the puzzle, for puzzles that have them.
+        trace: for each step `grid`, `confidence` and `changed`, the [row, column] of every cell
+            that changed (with `return_steps`); `processor.render(result, "gif")` draws it.
+    """
+
+    _load_processor = True
+    _load_tokenizer = False
+    _load_image_processor = False
+    _load_video_processor = False
+    _load_feature_extractor = False
+
+    def __call__(self, puzzles: Any, **options: Any) -> Any:
+        """One dictionary for one puzzle, a list of them for a list of puzzles, which are solved together.
+
+        Raises:
+            ValueError: what is not a puzzle for this model, or a wrong option.
+        """
+        puzzles = as_lists(puzzles)
+        results = self.run_single(puzzles, {}, self._forward_params | options, {})
+        return results if len(results) > 1 or self.processor.split(puzzles) == puzzles else results[0]
+
+    def save_pretrained(self, save_directory: str | PathLike, **kwargs: Any) -> None:
+        """Saves model, processor and all code: `pipeline` needs nothing but the folder."""
+        super().save_pretrained(save_directory, **kwargs)
+        self.processor.save_pretrained(save_directory)
+
+    def _sanitize_parameters(self, **options: Any) -> tuple[dict, dict, dict]:
+        return {}, options, {}
+
+    def preprocess(self, puzzles: Any) -> dict[str, Tensor]:
+        return {"input_ids": self.processor(puzzles)["input_ids"]}
+
+    def _forward(
+        self, inputs: dict[str, Tensor], verify: bool | Callable = False, augmentations: int = 1, **options: Any
+    ) -> dict[str, Any]:
+        processor = self.processor
+        if (verify is True or augmentations > 1) and processor.rule is None:
+            raise ValueError("these puzzles have no rule of their own, which verify=True and augmentations need")
+        options = {"random_symmetry": processor.random_symmetry, "augmentations": augmentations} | options
+        options["verify"] = processor.verifier if verify is True else verify or None
+        return inputs | {"solution": self.model.solve(inputs["input_ids"], **options)}
+
+    def postprocess(self, outputs: dict[str, Any]) -> list[dict[str, Any]]:
+        solution = outputs["solution"]
+        return [self.describe(question, solution, row) for row, question in enumerate(outputs["input_ids"])]
+
+    def describe(self, question: Tensor, solution: Any, row: int) -> dict[str, Any]:
+        """The result of one puzzle in plain Python values."""
+        answer, steps = solution["answers"][row], int(solution["steps"][row])
+        result = {
+            "puzzle": self.processor.to_grid(question),
+            "answer": self.processor.decode(answer),
+            "grid": self.processor.to_grid(answer),
+            "solved": bool(solution["halted"][row]),
+            "confidence": solution["halt_logits"][row].sigmoid().item(),
+            "steps": steps,
+            "rollouts": int(solution["rollouts"][row]),
+        }
+        if "verified" in solution:
+            result["verified"] = bool(solution["verified"][row])
+        elif self.processor.verifier:
+            result["verified"] = bool(self.processor.verifier(question[None], answer[None]))
+        if "step_answers" in solution:
+            answers, logits = solution["step_answers"][row, :steps], solution["step_halt_logits"][row, :steps]
+            result["trace"], previous = [], question
+            for tokens, logit in zip(answers, logits, strict=True):
+                cells = (tokens != previous).nonzero().flatten().tolist()
+                changed = [list(divmod(cell, self.processor.width)) for cell in cells]
+                grid = self.processor.to_grid(tokens)
+                result["trace"].append({"grid": grid, "confidence": logit.sigmoid().item(), "changed": changed})
+                previous = tokens
+        return result
+
+
+__all__ = ["PuzzleSolvingPipeline"]

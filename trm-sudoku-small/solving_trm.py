@@ -1,0 +1,462 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""Inference for TRM: supervision steps until the model believes its answer, and more attempts where it does not.
+
+An attempt that is done leaves the batch and the next puzzle of the queue takes its place, so easy puzzles cost little
+and the batch stays full. A puzzle that was not solved with confidence is attempted again, 1 -> 4 -> 16 -> ... times
+in all, each attempt with noise on the states (arXiv 2605.19943) or on a symmetric view of the puzzle, so the cost
+follows the difficulty. Noise and views are keyed by (seed, puzzle, attempt, step), the puzzle by its content: an
+answer does not depend on what else was in the batch, but for rounding.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import compress
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers.utils.generic import ModelOutput
+
+from .randomness_trm import fingerprint, random_bits, random_normals
+
+ESCALATION = 4  # each round of attempts brings their number to so many times that of the round before
+READ_AHEAD = 8  # batches' worth of puzzles held at most, done or not: what bounds the memory of a stream
+
+
+@dataclass
+class TrmSolution(ModelOutput):
+    """Result of `solve`.
+
+    Attributes:
+        answers: tokens of the final answer, int64, [batch, seq].
+        halt_logits: halting logit of the final answer, float32, [batch]; above the threshold where `halted`.
+        steps: supervision steps of the attempt that was chosen, int64, [batch].
+        halted: puzzles whose chosen attempt believes its answer, bool, [batch]; the others ran out of steps.
+        rollouts: attempts made, int64, [batch].
+        total_steps: supervision steps of all attempts, int64, [batch].
+        verified: answers that passed the verifier, bool, [batch] (with `verify`).
+        step_answers: the answer after each step, int64, [batch, max(steps), seq] (with `return_steps`); a row that is
+            done repeats its final answer.
+        step_halt_logits: the halting logit after each step, float32, [batch, max(steps)] (with `return_steps`).
+    """
+
+    answers: Tensor | None = None
+    halt_logits: Tensor | None = None
+    steps: Tensor | None = None
+    halted: Tensor | None = None
+    rollouts: Tensor | None = None
+    total_steps: Tensor | None = None
+    verified: Tensor | None = None
+    step_answers: Tensor | None = None
+    step_halt_logits: Tensor | None = None
+
+    def select(self, rows: Tensor) -> TrmSolution:
+        """The same fields for some rows, by index [rows]."""
+        return TrmSolution(**{name: tensor[rows] for name, tensor in self.items()})
+
+
+class SolvingMixin:
+    """`solve` for a model with `model.embed`, `model.initial_states`, `model.recur` and the two heads."""
+
+    config: Any
+
+    def solve(
+        self,
+        input_ids: Tensor,
+        puzzle_ids: Tensor | None = None,
+        max_steps: int | None = None,
+        halt_threshold: float | None = None,
+        num_rollouts: int = 1,
+        noise_std: float = 0.0,
+        return_steps: bool = False,
+        generator: torch.Generator | None = None,
+        *,
+        batch_size: int = 256,
+        **options: Any,
+    ) -> TrmSolution:
+        """Solves puzzles: supervision steps until the halting logit passes the threshold or the steps run out.
+
+        Call `model.eval()` first only if the model was just trained; `from_pretrained` already does, and there is no
+        dropout.
+
+        Args:
+            input_ids: integer tokens, [batch, seq_len].
+            puzzle_ids: integer ids, [batch], for models with puzzle embeddings; id 0 when `None`.
+            max_steps: the most supervision steps of an attempt; `config.max_solve_steps` when `None`. More than the
+                model was trained for often helps.
+            halt_threshold: an attempt halts when its halting logit is above this; `config.halt_threshold` when
+                `None`, `float("inf")` for always `max_steps` steps (the paper's evaluation).
+            num_rollouts: the most attempts per puzzle and view, which differ by their noise. They come in rounds, 1,
+                4, 16, ... in all, until one is confident (or verified). Without noise or random initial states they
+                would all be the same, and only one is made.
+            noise_std: deviation of the Gaussian noise added to both states before each step.
+            return_steps: also return the answer and halting logit after every step.
+            generator: where the seed of all randomness is drawn from; torch's default when `None`.
+            batch_size: the most rows worked on at a time.
+            min_steps (`int`, defaults to 1): an attempt does at least so many steps.
+            selection (`"best"` or `"vote"`, defaults to `"best"`): the attempt with the highest halting logit, or the
+                answer that most attempts agree on (ties go to the higher mean halting probability).
+            augmentations (`int`, defaults to 1): symmetric views of each puzzle, the first of which is the puzzle
+                itself; `num_rollouts * augmentations` attempts in all.
+            random_symmetry: (seed, view, fingerprint [batch]) -> `Symmetry`, pure; needed for `augmentations` > 1.
+            verify: (input_ids, answers) [batch, seq] -> bool [batch], the task's own rule. It then decides instead of
+                the halting logit, after every step, what is done, attempted again, and preferred.
+            seed (`int`): of noise, random initial states and views; drawn from `generator` when not given.
+
+        Returns:
+            [`TrmSolution`]
+
+        Raises:
+            ValueError: wrong shape, tokens or puzzle ids outside the model's, an argument out of range, or logits that
+                are not finite (broken weights).
+        """
+        plan = self.plan_solving(
+            max_steps=max_steps,
+            halt_threshold=halt_threshold,
+            num_rollouts=num_rollouts,
+            noise_std=noise_std,
+            return_steps=return_steps,
+            generator=generator,
+            **options,
+        )
+        return next(Queue(self, plan, batch_size).solve([(input_ids, puzzle_ids)]))
+
+    def solve_dataset(
+        self, batches: Iterable[Tensor | tuple[Tensor, Tensor | None]], *, batch_size: int = 256, **options: Any
+    ) -> Iterator[TrmSolution]:
+        """Solves a stream of any length in bounded memory, the hardware always full.
+
+        Args:
+            batches: `input_ids` [batch, seq_len], or pairs of them and `puzzle_ids` [batch]; their sizes may differ.
+            batch_size: rows worked on at a time, whatever the sizes of `batches`.
+            options: as of `solve`.
+
+        Yields:
+            A [`TrmSolution`] for each of `batches`, in their order.
+
+        Raises:
+            ValueError: as `solve`; before the first step for the options, when a batch is read for its puzzles.
+        """
+        pairs = (batch if isinstance(batch, tuple) else (batch, None) for batch in batches)
+        return Queue(self, self.plan_solving(**options), batch_size).solve(pairs)
+
+    def plan_solving(
+        self,
+        *,
+        max_steps: int | None = None,
+        halt_threshold: float | None = None,
+        generator: torch.Generator | None = None,
+        seed: int | None = None,
+        **options: Any,
+    ) -> Plan:
+        """The options of `solve`, checked, with the model's defaults filled in."""
+        if seed is None:
+            device = None if generator is None else generator.device
+            seed = int(torch.randint(2**31, (), generator=generator, device=device))
+        return Plan(
+            max_steps=self.config.max_solve_steps if max_steps is None else max_steps,
+            halt_threshold=self.config.halt_threshold if halt_threshold is None else halt_threshold,
+            seed=seed,
+            random_states=self.config.random_initial_states,
+            **options,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The options of `solve`; see there."""
+
+    max_steps: int
+    halt_threshold: float
+    seed: int
+    random_states: bool
+    min_steps: int = 1
+    num_rollouts: int = 1
+    noise_std: float = 0.0
+    selection: Literal["best", "vote"] = "best"
+    augmentations: int = 1
+    random_symmetry: Callable[..., Any] | None = None
+    verify: Callable[[Tensor, Tensor], Tensor] | None = None
+    return_steps: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "min_steps", "num_rollouts", "augmentations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.min_steps > self.max_steps:
+            raise ValueError(f"min_steps={self.min_steps} must not be above max_steps={self.max_steps}")
+        if not 0 <= self.noise_std < float("inf"):
+            raise ValueError(f"noise_std={self.noise_std} must be a number of at least 0")
+        if self.halt_threshold != self.halt_threshold:
+            raise ValueError(f"halt_threshold={self.halt_threshold} must be a number")
+        if self.selection not in ("best", "vote"):
+            raise ValueError(f"selection={self.selection!r} must be 'best' or 'vote'")
+        if self.augmentations > 1 and self.random_symmetry is None:
+            raise ValueError(f"augmentations={self.augmentations} needs random_symmetry, the symmetries of the task")
+
+    @property
+    def num_attempts(self) -> int:
+        """The most attempts per puzzle."""
+        return (self.num_rollouts if self.noise_std > 0 or self.random_states else 1) * self.augmentations
+
+
+@dataclass
+class Puzzle:
+    """One puzzle of the queue; `attempts` are those that are done, `running` counts the others that have begun."""
+
+    input_ids: Tensor  # [seq]
+    puzzle_id: Tensor  # []
+    key: Tensor  # [], its fingerprint
+    attempts: list[Attempt] = field(default_factory=list)
+    running: int = 0
+
+    def begin_attempts(self, plan: Plan) -> list[Attempt]:
+        """The next round of attempts; none if the puzzle is done with."""
+        made = len(self.attempts)
+        if any(attempt.accepted for attempt in self.attempts):
+            return []
+        attempts = [Attempt(self, number) for number in range(made, min(max(1, ESCALATION * made), plan.num_attempts))]
+        self.running = len(attempts)
+        return attempts
+
+    def end(self, attempt: Attempt, plan: Plan) -> list[Attempt]:
+        """Notes an attempt that is done; the next round, if it was the last of its own."""
+        self.attempts.append(attempt)
+        self.running -= 1
+        return [] if self.running else self.begin_attempts(plan)
+
+
+@dataclass
+class Attempt:
+    """One trajectory; what follows `number` is known when it is done, but for the trace of answers and logits."""
+
+    puzzle: Puzzle
+    number: int
+    trace: list[tuple[Tensor, float]] = field(default_factory=list)
+    answer: Tensor | None = None  # [seq]
+    halt_logit: float = 0.0
+    steps: int = 0
+    halted: bool = False
+    accepted: bool = False  # verified, or halted where there is no verifier
+
+
+def choose(attempts: list[Attempt], selection: str) -> Attempt:
+    """The attempt that counts: among the accepted ones, if any, the most confident, or that of the majority's answer.
+
+    Attempts are taken in the order of their numbers, so that it does not matter which was done first.
+    """
+    pool = [attempt for attempt in attempts if attempt.accepted] or attempts
+    pool = sorted(pool, key=lambda attempt: attempt.number)
+    if selection == "vote":
+        votes: dict[tuple[int, ...], list[Attempt]] = {}
+        for attempt in pool:
+            votes.setdefault(tuple(attempt.answer.tolist()), []).append(attempt)
+
+        def weight(group: list[Attempt]) -> tuple[int, float]:
+            return len(group), torch.tensor([attempt.halt_logit for attempt in group]).sigmoid().mean().item()
+
+        pool = max(votes.values(), key=weight)
+    return max(pool, key=lambda attempt: attempt.halt_logit)
+
+
+class Rows(NamedTuple):
+    """The attempts being worked on, one per row of every tensor."""
+
+    input_ids: Tensor  # [rows, seq], the view of the puzzle that the model sees
+    key: Tensor  # int64 [rows]
+    number: Tensor  # int64 [rows]
+    steps: Tensor  # int64 [rows]
+    embeds: Tensor  # [rows, prefix + seq, hidden], as the states
+    answer_state: Tensor
+    latent_state: Tensor
+
+    def select(self, rows: Tensor) -> Rows:
+        return Rows(*(tensor[rows] for tensor in self))
+
+    def join(self, other: Rows) -> Rows:
+        return Rows(*(torch.cat(pair) for pair in zip(self, other, strict=True)))
+
+
+class Queue:
+    """Puzzles waiting for a row of the batch, attempts that have one, and batches of the stream not yet handed out."""
+
+    def __init__(self, model: Any, plan: Plan, batch_size: int):
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} must be at least 1")
+        self.model, self.plan, self.batch_size = model, plan, batch_size
+        self.open: deque[list[Puzzle]] = deque()  # batches of the stream, oldest first
+        self.waiting: deque[Attempt] = deque()
+        self.working: list[Attempt] = []  # the attempts of `rows`
+        self.rows: Rows | None = None
+
+    @torch.no_grad()
+    def solve(self, batches: Iterable[tuple[Tensor, Tensor | None]]) -> Iterator[TrmSolution]:
+        """A solution for each of `batches`, in their order."""
+        stream = iter(batches)
+        while True:
+            self.refill(stream)
+            if not self.working:
+                return
+            self.step()
+            while self.open and all(puzzle.running == 0 for puzzle in self.open[0]):
+                yield self.solution(self.open.popleft())
+
+    def refill(self, stream: Iterator[tuple[Tensor, Tensor | None]]) -> None:
+        """Gives free rows to waiting attempts, and reads on where too few are waiting."""
+        free = self.batch_size - len(self.working)
+        while len(self.waiting) < free and sum(map(len, self.open)) < READ_AHEAD * self.batch_size:
+            batch = next(stream, None)
+            if batch is None:
+                break
+            self.read(*batch)
+        fresh = [self.waiting.popleft() for _ in range(min(free, len(self.waiting)))]
+        if fresh:
+            rows = self.first_rows(fresh)
+            self.rows = rows if self.rows is None else self.rows.join(rows)
+            self.working += fresh
+
+    def read(self, input_ids: Tensor, puzzle_ids: Tensor | None) -> None:
+        """Checks a batch of the stream and begins the first attempt at each of its puzzles."""
+        check_puzzles(self.model.config, input_ids, puzzle_ids)
+        input_ids = input_ids.to(self.model.device)
+        if puzzle_ids is None:
+            puzzle_ids = torch.zeros(len(input_ids), dtype=torch.long)
+        puzzle_ids = puzzle_ids.to(self.model.device)
+        columns = (input_ids, puzzle_ids, fingerprint(input_ids, puzzle_ids))
+        puzzles = [Puzzle(*row) for row in zip(*(column.unbind() for column in columns), strict=True)]
+        self.open.append(puzzles)
+        for puzzle in puzzles:
+            self.waiting += puzzle.begin_attempts(self.plan)
+
+    def first_rows(self, attempts: list[Attempt]) -> Rows:
+        """The rows of attempts that begin."""
+        puzzles = [attempt.puzzle for attempt in attempts]
+        input_ids, puzzle_ids, key = (
+            torch.stack([getattr(puzzle, name) for puzzle in puzzles]) for name in ("input_ids", "puzzle_id", "key")
+        )
+        number = torch.tensor([attempt.number for attempt in attempts], device=key.device)
+        embeds = self.model.model.embed(self.view(input_ids, key, number), puzzle_ids)
+        noise_key = random_bits(self.plan.seed, number, key, 1, purpose="initial states")[:, 0]
+        states = self.model.model.initial_states(len(attempts), noise_key)
+        return Rows(input_ids, key, number, torch.zeros_like(key), embeds, *states)
+
+    def view(self, tokens: Tensor, key: Tensor, number: Tensor, back: bool = False) -> Tensor:
+        """Puzzles as their attempts pose them, or with `back` such answers as answers to the puzzles: [rows, seq]."""
+        if self.plan.augmentations == 1:
+            return tokens
+        view = number % self.plan.augmentations  # 0 is the puzzle itself
+        turned = view.nonzero().squeeze(1)
+        symmetry = self.plan.random_symmetry(self.plan.seed, view[turned], key[turned])
+        symmetry = symmetry.inverse() if back else symmetry
+        return tokens.index_copy(0, turned, symmetry(tokens[turned]))
+
+    def step(self) -> None:
+        """One supervision step of every row; attempts that are done leave."""
+        plan, rows = self.plan, self.rows
+        steps, answer_state, latent_state = rows.steps + 1, rows.answer_state, rows.latent_state
+        if plan.noise_std > 0:
+            moment, size = rows.number * 2**32 + steps, answer_state[0].numel()
+            noises = random_normals(plan.seed, moment, rows.key, size, purpose="noise")
+            answer_state, latent_state = (
+                state + plan.noise_std * noise.view(state.shape).to(state.dtype)
+                for state, noise in zip((answer_state, latent_state), noises, strict=True)
+            )
+        answer_state, latent_state = self.recur(rows.embeds, answer_state, latent_state)
+        rows = rows._replace(steps=steps, answer_state=answer_state, latent_state=latent_state)
+
+        halt_logits = finite(self.model.halt_logits(answer_state), "halting")
+        accepted = halted = halt_logits > plan.halt_threshold
+        if plan.verify or plan.return_steps:
+            answers = self.answers(rows)
+        if plan.verify:
+            accepted = plan.verify(rows.input_ids, answers)
+        if plan.return_steps:
+            for attempt, answer, logit in zip(self.working, answers.unbind(), halt_logits.tolist(), strict=True):
+                attempt.trace.append((answer, logit))
+        done = (accepted & (steps >= plan.min_steps)) | (steps >= plan.max_steps)
+        if done.any():
+            # An answer is read once, when its attempt leaves, unless every step asks for it.
+            answers = answers[done] if plan.verify or plan.return_steps else self.answers(rows.select(done))
+            columns = (halt_logits[done], steps[done], halted[done], accepted[done])
+            facts = zip(answers.unbind(), *(column.tolist() for column in columns), strict=True)
+            leaves = done.tolist()
+            for attempt, fact in zip(compress(self.working, leaves), facts, strict=True):
+                attempt.answer, attempt.halt_logit, attempt.steps, attempt.halted, attempt.accepted = fact
+                self.waiting.extendleft(reversed(attempt.puzzle.end(attempt, plan)))
+            self.working = [attempt for attempt, leave in zip(self.working, leaves, strict=True) if not leave]
+            rows = rows.select(~done)
+        self.rows = rows
+
+    @property
+    def has_buckets(self) -> bool:
+        """Whether shapes may be compiled or captured in CUDA graphs, so that there should be few."""
+        return self.model.device.type != "cpu"
+
+    def recur(self, *states: Tensor) -> list[Tensor]:
+        """The deep recursion of states [rows, prefix + seq, hidden], in buckets of a power of two or a full batch."""
+        count = len(states[0])
+        if self.has_buckets:
+            room = min(1 << (count - 1).bit_length(), max(count, self.batch_size)) - count
+            states = tuple(torch.cat([state, state[:1].expand(room, -1, -1)]) for state in states)
+        return [state[:count] for state in self.model.model.recur(*states)]
+
+    def answers(self, rows: Rows) -> Tensor:
+        """The answers that the rows' states hold, to the puzzles as they were given, int64 [rows, seq]."""
+        tokens = finite(self.model.answer_logits(rows.answer_state), "answer's").argmax(-1)
+        return self.view(tokens, rows.key, rows.number, back=True)
+
+    def solution(self, puzzles: list[Puzzle]) -> TrmSolution:
+        """The results of one batch of the stream."""
+        chosen = [choose(puzzle.attempts, self.plan.selection) for puzzle in puzzles]
+        device = self.model.device
+        solution = TrmSolution(
+            answers=torch.stack([attempt.answer for attempt in chosen]),
+            halt_logits=torch.tensor([attempt.halt_logit for attempt in chosen], device=device),
+            steps=torch.tensor([attempt.steps for attempt in chosen], device=device),
+            halted=torch.tensor([attempt.halted for attempt in chosen], device=device),
+            rollouts=torch.tensor([len(puzzle.attempts) for puzzle in puzzles], device=device),
+            total_steps=torch.tensor(
+                [sum(attempt.steps for attempt in puzzle.attempts) for puzzle in puzzles], device=device
+            ),
+        )
+        if self.plan.verify:
+            solution.verified = torch.tensor([attempt.accepted for attempt in chosen], device=device)
+        if self.plan.return_steps:
+            longest = max(attempt.steps for attempt in chosen)
+            traces = [attempt.trace + attempt.trace[-1:] * (longest - attempt.steps) for attempt in chosen]
+            solution.step_answers = torch.stack([torch.stack([answer for answer, _ in trace]) for trace in traces])
+            solution.step_halt_logits = torch.tensor(
+                [[logit for _, logit in trace] for trace in traces], device=device
+            )
+        return solution
+
+
+def finite(logits: Tensor, name: str) -> Tensor:
+    """The logits, checked: broken weights must not look like answers."""
+    if not logits.isfinite().all():
+        raise ValueError(f"the {name} logits are not finite: the model's weights hold NaN or infinite values")
+    return logits
+
+
+def check_puzzles(config: Any, input_ids: Tensor, puzzle_ids: Tensor | None) -> None:
+    """Raises `ValueError` with one line that names what is wrong."""
+    if input_ids.ndim != 2 or input_ids.shape[1] != config.seq_len or len(input_ids) == 0:
+        raise ValueError(
+            f"input_ids must be [batch, {config.seq_len}] with a batch of at least 1, not {list(input_ids.shape)}"
+        )
+    low, high = int(input_ids.min()), int(input_ids.max())
+    if low < 0 or high >= config.vocab_size:
+        raise ValueError(f"input_ids holds tokens {low} to {high}, but this model knows 0 to {config.vocab_size - 1}")
+    if puzzle_ids is not None and config.num_puzzle_tokens > 0:
+        low, high = int(puzzle_ids.min()), int(puzzle_ids.max())
+        if puzzle_ids.shape != input_ids.shape[:1] or low < 0 or high >= config.num_puzzles:
+            raise ValueError(
+                f"puzzle_ids must be [{len(input_ids)}] ids from 0 to {config.num_puzzles - 1}, "
+                f"not {list(puzzle_ids.shape)} ids from {low} to {high}"
+            )
+
+
+__all__ = ["SolvingMixin", "TrmSolution"]
