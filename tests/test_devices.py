@@ -4,6 +4,7 @@
 import copy
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,14 +19,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmModel
 from training import devices, guards
-from training.arguments import TrainArguments
+from training.arguments import TrainArguments, build_config, model_arguments, parse_arguments
 from training.batches import TrainBatches, first_carry
 from training.checkpoint import TrainState
-from training.devices import AlignedLinear, OneDnnLinear, choose_kernels, compile_step, onednn_linear
+from training.devices import ALIGNMENT, AlignedLinear, OneDnnLinear, choose_kernels, compile_step, onednn_linear
 from training.guards import StepGuard
 from training.metrics import Meters
 from training.optimizers import ExponentialAverage, build_optimizers, sum_of_equals
 
+ROOT = Path(__file__).parent.parent
 sizes = st.integers(1, 40)
 
 
@@ -139,6 +141,16 @@ def test_padded_products_and_their_gradients_are_the_plain_ones(ins: int, outs: 
         results.append([result, *torch.autograd.grad(result.square().sum(), [mine, layer.weight])])
     for ours, reference in zip(*results, strict=True):
         torch.testing.assert_close(ours, reference)
+
+
+@pytest.mark.parametrize(("recipe", "width"), [("sudoku_fast", 9), ("maze_fast", 30)])
+def test_the_length_of_the_fast_recipes_needs_no_padding(recipe: str, width: int) -> None:
+    """Registers fill it up to what tensor cores want; a padded weight is cast at each use."""
+    command = ["--config", str(ROOT / "recipes" / f"{recipe}.yaml")]
+    _, model_args = parse_arguments([TrainArguments, model_arguments()], command)
+    given = {"vocab_size": 10, "seq_len": width**2, "answer_token_ids": None, "num_puzzles": 1}
+    config = build_config(model_args, grid_width=width, **given)
+    assert (config.prefix_len + config.seq_len) % ALIGNMENT == 0
 
 
 class NoWaiting(TorchDispatchMode):
