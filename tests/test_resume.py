@@ -1,6 +1,7 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """No way to lose a run: kills, signals, full disks, damaged checkpoints, other numbers of processes."""
 
+import gzip
 import multiprocessing
 import os
 import random
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +25,7 @@ from test_train import ROOT, assert_same_training, checkpoint_tensors, command, 
 from tiny import tiny_batch, tiny_model
 
 import train
+from datasets_scripts.sudoku import BUNDLED_FOLDER
 from modeling_trm import TrmForPuzzleSolving
 from training.arguments import TrainArguments, UserError, build_config, model_arguments, parse_arguments
 from training.checkpoint import TrainState, list_checkpoints, load_checkpoint, load_local, save_checkpoint
@@ -244,6 +247,29 @@ def test_another_recipe_can_be_insisted_on(uninterrupted: Path, tmp_path: Path, 
     assert checkpoint_tensors(tmp_path)["rank-00000.safetensors/carry.halted"].shape == (4,)
     with pytest.raises(UserError, match="does not fit this recipe"):
         main(tmp_path, **changes, resume_anyway=True, hidden_size=32)
+
+
+def test_other_data_alone_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """The same command, with other puzzles in the files of `data_dir`; the message is for people, without hashes."""
+    with gzip.open(BUNDLED_FOLDER / "train.csv.gz", "rt") as file:
+        head, *rows = islice(file, 21)
+
+    def write_puzzles(chosen: list[str]) -> None:
+        for split in ("train", "test"):
+            (tmp_path / f"{split}.csv").write_text(head + "".join(chosen))
+
+    fields = {"dataset_config": "extreme", "data_dir": tmp_path, "num_train_puzzles": 10, "max_steps": 1}
+    write_puzzles(rows[:10])
+    main(tmp_path / "run", **fields)
+    write_puzzles(rows[10:])
+    with pytest.raises(UserError) as refusal:
+        main(tmp_path / "run", **fields)
+    says = (
+        "was trained with other data (these are not the training puzzles that the run was started with): set it back"
+    )
+    assert says in str(refusal.value) and "--resume_anyway true" in str(refusal.value)
+    main(tmp_path / "run", **fields, resume_anyway=True)
+    assert "that the run was started with): the puzzles in work start anew" in capsys.readouterr().out
 
 
 def test_the_optimizer_can_change_without_its_moments(tmp_path: Path) -> None:
