@@ -280,6 +280,22 @@ def test_the_optimizer_can_change_without_its_moments(tmp_path: Path) -> None:
     assert any("exp_avg_sq" in name for name in names)
 
 
+def test_activation_checkpointing_saves_memory_and_changes_nothing(tmp_path: Path) -> None:
+    """Less is kept for the backward passes; the trained weights are the same to the last bit."""
+    kept = {}
+    for flag in (False, True):
+        kept[flag] = 0
+
+        def keep(tensor: torch.Tensor, flag: bool = flag) -> torch.Tensor:
+            kept[flag] += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            main(tmp_path / str(flag), max_steps=5, activation_checkpointing=flag)
+    assert 0 < kept[True] < kept[False] / 3
+    assert_same_training(*(tmp_path / str(flag) for flag in kept))
+
+
 def wait_for_step(run: subprocess.Popen, folder: Path, step: int) -> None:
     while not any(line["step"] >= step for line in log_lines(folder)):
         assert run.poll() is None, run.communicate()[0]
