@@ -14,6 +14,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -30,6 +31,7 @@ from modeling_trm import TrmForPuzzleSolving
 from training.arguments import TrainArguments, UserError, build_config, model_arguments, parse_arguments
 from training.checkpoint import TrainState, list_checkpoints, load_checkpoint, load_local, save_checkpoint
 from training.optimizers import ExponentialAverage, build_optimizers
+from training.stopping import Stopper
 from training.storage import find_damage, load_tensors, save_tensors, write_manifest
 
 # As small as training gets: what is tested does not depend on the size.
@@ -413,6 +415,29 @@ def test_training_survives_a_full_disk(uninterrupted: Path, small_disk: Path) ->
     assert "No space left on device" in output
     assert not list(run_dir.rglob("*.tmp"))
     assert all(find_damage(folder) is None for folder in list_checkpoints(run_dir))
+
+
+@pytest.mark.slow
+def test_the_real_size_goes_on_from_a_checkpoint_in_parts(tmp_path: Path) -> None:
+    """`sudoku_fast` with its optimizers and growing depth: equal byte for byte, in files that can be carried."""
+    recipe = {"--config": ROOT / "recipes" / "sudoku_fast.yaml", "--compile": False, "--checkpoint_max_shard_size": 15}
+    sizes = {"--batch_size": 2, "--max_steps": 4, "--save_steps": 2, "--log_steps": 1, "--num_test_puzzles": 2}
+    sizes["--max_solve_steps"] = 1
+
+    def run(name: str) -> None:
+        fields = recipe | sizes | {"--output_dir": tmp_path / name}
+        train.main([str(word) for pair in fields.items() for word in pair])
+
+    run("whole")
+    with patch.object(Stopper, "reason", side_effect=[None, "SIGTERM"]):
+        run("stopped")
+    (checkpoint,) = list_checkpoints(tmp_path / "stopped")
+    assert checkpoint.name == "step-00000002"
+    run("stopped")
+    assert_same_training(tmp_path / "whole", tmp_path / "stopped")
+    for folder in list_checkpoints(tmp_path / "stopped"):
+        file_sizes = [path.stat().st_size for path in folder.iterdir()]
+        assert max(file_sizes) <= 15 * 2**20 and 45e6 < sum(file_sizes) <= 60 * 2**20
 
 
 @pytest.mark.slow
