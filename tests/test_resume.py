@@ -471,3 +471,27 @@ def test_twenty_kills_at_random_moments(tmp_path: Path, monkeypatch: pytest.Monk
     assert models[0] == models[1]
     steps = [[line["step"] for line in log_lines(tmp_path / name)] for name in ("killed", "whole")]
     assert steps[0] == steps[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+def test_two_processes_killed_at_random_moments(tmp_path: Path) -> None:
+    """kill -9 of both and of their launcher, three times, with a checkpoint at every step, and Muon."""
+    fields, dice = {**SMALL, "max_steps": 100}, random.Random(0)
+    for _ in range(3):
+        run, before = start(tmp_path / "killed", 2, **{**fields, "save_steps": 1}), len(log_lines(tmp_path / "killed"))
+        steps = dice.randint(1, 6)
+        while len(log_lines(tmp_path / "killed")) < before + steps:
+            assert run.poll() is None, run.communicate()[0]
+            time.sleep(0.001)
+        time.sleep(dice.uniform(0, 0.1))
+        workers = children(run.pid)
+        assert len(workers) == 2
+        for pid in dice.sample([*workers, run.pid], 3):
+            os.kill(pid, signal.SIGKILL)
+        run.communicate()
+    assert "going on from step" in finish(start(tmp_path / "killed", 2, **{**fields, "save_steps": 50}))
+    finish(start(tmp_path / "whole", 2, **{**fields, "save_steps": 50}))
+    assert_same_training(tmp_path / "whole", tmp_path / "killed")
+    steps = [[line["step"] for line in log_lines(tmp_path / name)] for name in ("whole", "killed")]
+    assert steps[0] == steps[1]
