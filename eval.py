@@ -53,7 +53,7 @@ def main(command_line: list[str]) -> None:
     model = model.to(accelerator.device)
     choose_kernels(model)
     if args.compile:
-        compile_network(model, accelerator, for_solving=True)
+        compile_network(model, accelerator, batch_sizes_vary=True)
     run: Callable[..., dict] = evaluate
     show = report
     if puzzles.augmented_tasks:

@@ -36,6 +36,7 @@ from modeling_trm.symmetries_trm import CANVAS_SIZE, FIRST_COLOUR_TOKEN, INVERSE
 
 from .evaluation import wilson_interval
 from .puzzle_table import hold_rows
+from .stopping import Interruptible
 
 PASS_AT = (1, 2, 5, 10, 100, 1000)
 ROWS_AT_ONCE = 65536
@@ -182,14 +183,14 @@ def evaluate_arc(
         votes: of earlier evaluations, which the new ones join; an empty table for `None`.
         submission: where to write the two attempts at every test pair.
         resume_dir: where the state is kept, so that a killed evaluation goes on; removed at the end.
-        stopped: asked after every batch whether to leave it at that; the scores are then of no use.
+        stopped: asked before every supervision step whether to leave it at that.
         solve_arguments: of `solve`.
 
     Returns:
         num_tasks, num_examples (test pairs), num_predictions, mean_steps, max_steps, halt_threshold, seconds and
         puzzles_per_second (predictions); and, if all solutions are known, `pass@k`, exact_accuracy (test pairs whose
         first attempt is right) with its 95 % Wilson interval, and of the single predictions cell_accuracy and
-        halt_accuracy, as in `evaluate`.
+        halt_accuracy, as in `evaluate`. Nothing, if a process was `stopped`; `votes` are then as before.
     """
     device, world = accelerator.device, accelerator.num_processes
     tasks, puzzle_ids = puzzles.augmented_tasks.to(device), puzzles.puzzle_ids
@@ -219,30 +220,32 @@ def evaluate_arc(
         leave=False,
         disable=not (show_progress and accelerator.is_main_process),
     )
-    for batch in mine[done:].split(batch_size) if done < len(mine) else ():
-        numbers, pair, ids = batch.unbind(1)
-        ids = ids.to(device)
-        dihedral, colours = tasks.of(ids)
-        pairs = grids[pair].to(device)
-        inputs, labels = augment(pairs, canvas_size(pairs), dihedral, colours).unbind(1)
-        with autocast():
-            solution = model.solve(inputs, ids, **given)
-        beliefs = (solution.halt_logits.cpu().double().sigmoid() / PROBABILITY_UNIT).round().long().tolist()
-        predicted = original_grids(solution.answers, dihedral, colours)
-        for entry in zip(pair.tolist(), predicted, beliefs, numbers.tolist(), strict=True):
-            table.add(entry[0], entry[1], 1, entry[2], entry[3])
-        labelled = labels > 0
-        cells = ((solution.answers == labels) & labelled).sum(1) / labelled.sum(1).clamp(min=1)
-        believed = (solution.halt_logits > believes) == (cells == 1)
-        done += len(numbers)
-        totals += torch.stack([torch.ones_like(cells), cells, believed, solution.steps]).cpu().double().sum(1)
-        progress.update(len(numbers))
-        if time.perf_counter() - saved > SAVE_SECONDS:
-            store.save(table, totals, done)
-            saved = time.perf_counter()
-        if stopped():
-            break
+    with Interruptible(model, stopped) as solving:
+        for batch in mine[done:].split(batch_size) if done < len(mine) else ():
+            numbers, pair, ids = batch.unbind(1)
+            ids = ids.to(device)
+            dihedral, colours = tasks.of(ids)
+            pairs = grids[pair].to(device)
+            inputs, labels = augment(pairs, canvas_size(pairs), dihedral, colours).unbind(1)
+            with autocast():
+                solution = model.solve(inputs, ids, **given)
+            beliefs = (solution.halt_logits.cpu().double().sigmoid() / PROBABILITY_UNIT).round().long().tolist()
+            predicted = original_grids(solution.answers, dihedral, colours)
+            for entry in zip(pair.tolist(), predicted, beliefs, numbers.tolist(), strict=True):
+                table.add(entry[0], entry[1], 1, entry[2], entry[3])
+            labelled = labels > 0
+            cells = ((solution.answers == labels) & labelled).sum(1) / labelled.sum(1).clamp(min=1)
+            believed = (solution.halt_logits > believes) == (cells == 1)
+            done += len(numbers)
+            totals += torch.stack([torch.ones_like(cells), cells, believed, solution.steps]).cpu().double().sum(1)
+            progress.update(len(numbers))
+            if time.perf_counter() - saved > SAVE_SECONDS:
+                store.save(table, totals, done)
+                saved = time.perf_counter()
     progress.close()
+    if solving.was_left_anywhere(accelerator):
+        store.save(table, totals, done)
+        return {}
     seconds = time.perf_counter() - start
 
     votes = VoteTable() if votes is None else votes

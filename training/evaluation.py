@@ -29,6 +29,7 @@ from modeling_trm.modeling_trm import IGNORE_INDEX
 
 from .arguments import require, user_errors
 from .puzzle_table import hold_rows
+from .stopping import Interruptible
 
 SHARE_UNIT = 2**40  # shares are summed as whole numbers: neither batches nor processes change a score
 COMMON_SCORES = ("exact_accuracy", "cell_accuracy", "halt_accuracy")  # of every task
@@ -80,7 +81,7 @@ def evaluate(
         puzzles: the split; each process solves its share.
         batch_size: puzzles worked on at a time.
         autocast: context of the computation.
-        stopped: asked after every batch whether to leave it at that; the scores are then of no use.
+        stopped: asked before every supervision step whether to leave it at that.
         solve_arguments: of `solve`; with `seed`, the scores do not depend on the number of processes.
 
     Returns:
@@ -90,7 +91,7 @@ def evaluate(
         (`PuzzleFormat.metrics`, such as a maze's optimal_accuracy), by_source (the same by `Puzzles.source`, if there
         are several), verified_accuracy (share of answers that passed, with `verify`), steps_histogram (puzzles by the
         steps of their chosen attempt), seconds, puzzles_per_second, and the arguments of `solve` that were in force
-        (`halt_threshold` is `None` where nothing stops early).
+        (`halt_threshold` is `None` where nothing stops early). Nothing, if a process was `stopped`.
     """
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     sources = sorted(set(puzzles.source))
@@ -111,7 +112,7 @@ def evaluate(
     progress = tqdm(
         total=len(mine), desc="evaluating", unit="puzzle", leave=False, disable=not (show_progress and rank == 0)
     )
-    with autocast():
+    with Interruptible(model, stopped) as solving, autocast():
         solutions = model.solve_dataset(questions, batch_size=batch_size, **given)
         for rows, solution in zip(chunks, solutions, strict=True):
             input_ids, labels = puzzles.input_ids[rows].to(device), puzzles.labels[rows].to(device)
@@ -133,9 +134,9 @@ def evaluate(
             if solution.verified is not None:
                 verified += solution.verified.sum()
             progress.update(len(rows))
-            if stopped():
-                break
     progress.close()
+    if solving.was_left_anywhere(accelerator):
+        return {}
     totals, histogram, verified = accelerator.reduce((totals, histogram, verified))
     seconds = time.perf_counter() - start
     results = summarise(totals.sum(0), list(metrics))
