@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
 from tqdm.auto import tqdm
 from transformers.utils import logging
 
-from datasets_scripts.tasks import load_puzzles
+from datasets_scripts.tasks import Puzzles, load_puzzles
 from modeling_trm import TrmProcessor
 from training.arc_evaluation import report_arc, write_json
 from training.arguments import (
@@ -26,12 +27,14 @@ from training.arguments import (
     user_errors,
 )
 from training.cards import RESULTS, TRAIN_ARGS, training_record, write_card
+from training.checkpoint import TrainState
 from training.devices import build_autocast
 from training.evaluation import describe_run, merge_results, read_results, report, weights_of, write_results
 from training.loop import build_accelerator, evaluate_average, train
 from training.metrics import summary
 from training.publishing import BackgroundPublisher, open_repository, publish_final
 from training.puzzle_table import num_parameters
+from training.stopping import Stopper, signal_note
 
 
 def main(command_line: list[str]) -> None:
@@ -81,16 +84,8 @@ def main(command_line: list[str]) -> None:
         publisher = BackgroundPublisher(repository, args.hub_private, folder, record, tqdm.write)
     on_save = publisher.submit if publisher else None
     state = train(args, config, processor, splits["train"], splits["test"], accelerator, on_save)
-    if state is not None:
-        parameters = num_parameters(state.model)
-        accelerator.print(
-            f"trained {parameters:,} parameters in {state.seconds:.0f} s; evaluating the averaged weights"
-        )
-        tasks = splits["test"].augmented_tasks
-        files: dict[str, Any] = {}
-        if tasks:
-            files = {"submission": output_dir / "submission.json", "resume_dir": output_dir / "checkpoints" / "votes"}
-        scores = evaluate_average(state, splits["test"], args, accelerator, **files)
+    scores = {} if state is None else final_scores(state, splits["test"], args, accelerator)
+    if state is not None and scores:
         state.best_accuracy = max(state.best_accuracy, scores.get("exact_accuracy", -1.0))
         results = {
             "model": args.output_dir,
@@ -102,7 +97,8 @@ def main(command_line: list[str]) -> None:
         }
         dtype = "float32" if build_autocast(args, accelerator) is nullcontext else "bfloat16"
         results |= {"dtype": dtype, "seed": args.seed, "data_seed": args.data_seed, **described}
-        accelerator.print(f"{(report_arc if tasks else report)(results)}\n\n{summary(state, args, accelerator)}")
+        table = report_arc if splits["test"].augmented_tasks else report
+        accelerator.print(f"{table(results)}\n\n{summary(state, args, accelerator)}")
         accelerator.print(f"the model is in {args.output_dir}")
         if accelerator.is_main_process:
             results["weights"] = weights_of(output_dir)
@@ -114,6 +110,23 @@ def main(command_line: list[str]) -> None:
         if repository is not None:
             print(publish_final(repository, output_dir, args.hub_private))
     accelerator.end_training()
+
+
+def final_scores(state: TrainState, puzzles: Puzzles, args: TrainArguments, accelerator: Accelerator) -> dict:
+    """Scores of the averaged weights on all test puzzles; none if a signal came, which is then reported."""
+    accelerator.print(
+        f"trained {num_parameters(state.model):,} parameters in {state.seconds:.0f} s; evaluating the averaged weights"
+    )
+    output_dir, files = Path(args.output_dir), dict[str, Any]()
+    if puzzles.augmented_tasks:
+        files = {"submission": output_dir / "submission.json", "resume_dir": output_dir / "checkpoints" / "votes"}
+    with signal_note:
+        stopper = Stopper(accelerator, time_limit_minutes=None)
+        scores = evaluate_average(state, puzzles, args, accelerator, stopped=stopper.requested, **files)
+        reason = stopper.reason(now=True)
+    if not scores:
+        accelerator.print(f"{reason}: stopped in the last evaluation; the same command does it again")
+    return scores
 
 
 if __name__ == "__main__":

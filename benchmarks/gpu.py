@@ -6,8 +6,9 @@
 In one run, interleaved, medians, for the paper's models: this project's step as the loop does it (batch, augmentation,
 forward, backward, guard, optimizers, average), compiled and not, beside a restatement of the official step
 (benchmarks/official.py, compiled, on a batch that is there already). `matrix_share` is the model's arithmetic, counted
-from its matrix products, over the rate of one large product measured in the same run. On a machine without a GPU
-everything is small, and the figures mean little: it shows that the script runs.
+from its matrix products, over the rate of one large product measured in the same run. `host_milliseconds` is the time
+until a step is enqueued: where it is far below `milliseconds_per_step`, CUDA graphs have nothing to win. On a machine
+without a GPU everything is small, and the figures mean little: it shows that the script runs.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -172,6 +174,17 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def host_seconds(step: Callable[[], None], device: torch.device) -> float:
+    """Median seconds until a step is handed to the device, which starts it idle."""
+    seconds = []
+    for _ in range(REPEATS):
+        wait(device)
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    return median(seconds)
+
+
 def memory_of(step: Callable[[], None], device: torch.device) -> int:
     """The most bytes in use during a step, beyond what was before."""
     if device.type != "cuda":
@@ -200,6 +213,7 @@ def measure(recipe: str, accelerator: Accelerator, rate: float, is_small: bool) 
     } | {
         name: {
             "milliseconds_per_step": 1000 * seconds[name],
+            "host_milliseconds": 1000 * host_seconds(run.step, device),
             "samples_per_second": batch_size / seconds[name],
             "teraflop_per_second": operations / seconds[name] / 1e12,
             "matrix_share": operations / seconds[name] / rate,

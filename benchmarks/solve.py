@@ -3,8 +3,8 @@
 
 `always_all_steps` is the official evaluation on the same weights: every puzzle of a batch does every step. Each dtype
 is measured as `from_pretrained` loads it, with the kernels that `eval.py` chooses, and compiled as by
-`eval.py --compile true`. All take turns, so that all see the same machine; medians are reported. Needs a trained model,
-such as that of `python train.py --config recipes/sudoku_6x6.yaml`.
+`eval.py --compile true`. All take turns, so that all see the same machine; medians are reported. Needs a trained
+model, such as that of `python train.py --config recipes/sudoku_6x6.yaml`.
 
     python -m benchmarks.solve --model runs/sudoku_6x6 --dataset_config mini-6x6
 """

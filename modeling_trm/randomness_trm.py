@@ -36,6 +36,14 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _shift_right(x, 31)
 
 
+def _times_gamma(x: Tensor) -> Tensor:
+    """x times the golden gamma, wrapping.
+
+    The mask changes nothing, but without it torch.compile narrows x to 32 bits, and Triton then refuses the constant.
+    """
+    return (x & -1) * _GOLDEN_GAMMA
+
+
 @torch.compiler.assume_constant_result  # torch.compile cannot trace the digest
 def _stream(purpose: str, seed: int) -> int:
     """A 64-bit key for each purpose and seed, so that no two purposes ever see related numbers."""
@@ -60,8 +68,8 @@ def random_bits(seed: int, epoch: int | Tensor, index: int | Tensor, num_draws: 
         x.long() if isinstance(x, torch.Tensor) else torch.full((), x, dtype=torch.int64, device=device)
         for x in (epoch, index)
     )
-    key = _mix(_mix(_stream(purpose, seed) + epoch * _GOLDEN_GAMMA) + index * _GOLDEN_GAMMA)  # [batch] or []
-    counter = torch.arange(1, num_draws + 1, device=device) * _GOLDEN_GAMMA
+    key = _mix(_mix(_stream(purpose, seed) + _times_gamma(epoch)) + _times_gamma(index))  # [batch] or []
+    counter = _times_gamma(torch.arange(1, num_draws + 1, device=device))
     return _shift_right(_mix(key.reshape(-1, 1) + counter), 1)
 
 
@@ -83,7 +91,7 @@ def fingerprint(tokens: Tensor, puzzle_ids: Tensor | None = None) -> Tensor:
         tokens: integers [batch, seq].
         puzzle_ids: integers [batch].
     """
-    counter = torch.arange(1, tokens.shape[1] + 1, device=tokens.device) * _GOLDEN_GAMMA
+    counter = _times_gamma(torch.arange(1, tokens.shape[1] + 1, device=tokens.device))
     words = _mix(tokens.long() + counter).sum(1)
     return _mix(words if puzzle_ids is None else words + _mix(puzzle_ids.long() + _GOLDEN_GAMMA))
 

@@ -286,7 +286,7 @@ def test_one_compilation_serves_all_batch_sizes(monkeypatch):
     torch.compiler.reset()  # other tests compile the same network
     monkeypatch.setattr(shutil, "which", lambda name: name)
     monkeypatch.setattr(solver.model.network, "compile", partial(solver.model.network.compile, backend="aot_eager"))
-    compile_network(solver, Accelerator(cpu=True), for_solving=True)
+    compile_network(solver, Accelerator(cpu=True), batch_sizes_vary=True)
     counters.clear()
     assert_same(joined(list(solver.solve_dataset(puzzles(45).split(7), batch_size=11, **plan))), expected)
     # the injection is a view at first and a whole tensor later, and a batch of one puzzle has code of its own

@@ -140,19 +140,25 @@ def compile_step(model: TrmForPuzzleSolving, whole: bool) -> None:
     (model if whole else model.model.network).compile(dynamic=False)
 
 
-def compile_network(model: TrmForPuzzleSolving, accelerator: Accelerator, for_solving: bool = False) -> None:
+def compile_network(
+    model: TrmForPuzzleSolving, accelerator: Accelerator, *, whole_step: bool = False, batch_sizes_vary: bool = False
+) -> None:
     """Compiles the model, unless it is on a CPU and there is no C++ compiler.
 
-    Training has one batch size; solving has many, and one compilation serves them all.
+    Args:
+        whole_step: all of a supervision step if it is on a GPU: the recursion is unrolled, so that compiling takes
+            minutes for many cycles. Otherwise the network alone, once for all its applications.
+        batch_sizes_vary: one compilation serves them all, as solving needs.
     """
     if accelerator.device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
         accelerator.print("no C++ compiler (g++) found: the network is not compiled, which takes longer")
         return
-    accelerator.print("compiling the network: the first step takes some twenty seconds on a CPU, longer on a GPU")
-    if for_solving:
+    if batch_sizes_vary:
+        accelerator.print("compiling the network: the first step of an evaluation takes some twenty seconds")
         model.model.network.compile(dynamic=True)
     else:
-        compile_step(model, whole=accelerator.device.type == "cuda")
+        accelerator.print("compiling the network: the first step takes some twenty seconds on a CPU, longer on a GPU")
+        compile_step(model, whole=whole_step and accelerator.device.type == "cuda")
 
 
 def hint_at_idle_cores(accelerator: Accelerator) -> None:

@@ -26,9 +26,11 @@ from transformers.utils import PROCESSOR_NAME, SAFE_WEIGHTS_NAME, cached_file
 from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmForPuzzleSolving
 from modeling_trm.modeling_trm import IGNORE_INDEX
+from modeling_trm.solving_trm import Plan
 
 from .arguments import require, user_errors
 from .puzzle_table import hold_rows
+from .stopping import Interruptible
 
 SHARE_UNIT = 2**40  # shares are summed as whole numbers: neither batches nor processes change a score
 COMMON_SCORES = ("exact_accuracy", "cell_accuracy", "halt_accuracy")  # of every task
@@ -80,7 +82,7 @@ def evaluate(
         puzzles: the split; each process solves its share.
         batch_size: puzzles worked on at a time.
         autocast: context of the computation.
-        stopped: asked after every batch whether to leave it at that; the scores are then of no use.
+        stopped: asked before every supervision step whether to leave it at that.
         solve_arguments: of `solve`; with `seed`, the scores do not depend on the number of processes.
 
     Returns:
@@ -90,18 +92,16 @@ def evaluate(
         (`PuzzleFormat.metrics`, such as a maze's optimal_accuracy), by_source (the same by `Puzzles.source`, if there
         are several), verified_accuracy (share of answers that passed, with `verify`), steps_histogram (puzzles by the
         steps of their chosen attempt), seconds, puzzles_per_second, and the arguments of `solve` that were in force
-        (`halt_threshold` is `None` where nothing stops early).
+        (`halt_threshold` is `None` where nothing stops early). Nothing, if a process was `stopped`.
     """
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     sources = sorted(set(puzzles.source))
     source_of = torch.tensor([sources.index(source) for source in puzzles.source])
     metrics = puzzles.format.metrics
     totals = torch.zeros(len(sources), 7 + len(metrics), dtype=torch.long, device=device)  # see `summarise`
-    config, given = model.config, {name: value for name, value in solve_arguments.items() if value is not None}
-    threshold = given.get("halt_threshold", config.halt_threshold)
-    believes = 0.0 if math.isinf(threshold) else threshold  # the halting head's verdict, where nothing stops early
-    max_steps = given.get("max_steps", config.max_solve_steps)
-    histogram = torch.zeros(max_steps + 1, dtype=torch.long, device=device)
+    plan = model.plan_solving(**solve_arguments)
+    believes = belief_threshold(plan)
+    histogram = torch.zeros(plan.max_steps + 1, dtype=torch.long, device=device)
     verified = torch.zeros((), dtype=torch.long, device=device)
     mine = torch.arange(len(puzzles))[rank::world]
     hold_rows(model, take(puzzles.puzzle_ids, mine))
@@ -111,8 +111,8 @@ def evaluate(
     progress = tqdm(
         total=len(mine), desc="evaluating", unit="puzzle", leave=False, disable=not (show_progress and rank == 0)
     )
-    with autocast():
-        solutions = model.solve_dataset(questions, batch_size=batch_size, **given)
+    with Interruptible(model, stopped) as solving, autocast():
+        solutions = model.solve_dataset(questions, batch_size=batch_size, **solve_arguments)
         for rows, solution in zip(chunks, solutions, strict=True):
             input_ids, labels = puzzles.input_ids[rows].to(device), puzzles.labels[rows].to(device)
             right = (solution.answers == labels) & (labels != IGNORE_INDEX)
@@ -129,13 +129,13 @@ def evaluate(
                 *(metric(input_ids, solution.answers) for metric in metrics.values()),
             )
             totals.index_add_(0, source_of[rows].to(device), torch.stack([score.long() for score in scores], dim=1))
-            histogram += solution.steps.bincount(minlength=max_steps + 1)
+            histogram += solution.steps.bincount(minlength=plan.max_steps + 1)
             if solution.verified is not None:
                 verified += solution.verified.sum()
             progress.update(len(rows))
-            if stopped():
-                break
     progress.close()
+    if solving.was_left_anywhere(accelerator):
+        return {}
     totals, histogram, verified = accelerator.reduce((totals, histogram, verified))
     seconds = time.perf_counter() - start
     results = summarise(totals.sum(0), list(metrics))
@@ -143,20 +143,28 @@ def evaluate(
         results["by_source"] = {
             source: summarise(row, list(metrics)) for source, row in zip(sources, totals, strict=True)
         }
-    if "verify" in given:
+    if plan.verify:
         results["verified_accuracy"] = verified.item() / len(puzzles)
     return results | {
         "steps_histogram": {steps: count for steps, count in enumerate(histogram.tolist()) if count},
-        "max_steps": max_steps,
-        "min_steps": given.get("min_steps", 1),
-        "halt_threshold": None if math.isinf(threshold) else threshold,
-        "num_rollouts": given.get("num_rollouts", 1),
-        "noise_std": given.get("noise_std", 0.0),
-        "selection": given.get("selection", "best"),
-        "augmentations": given.get("augmentations", 1),
-        "verify": "verify" in given,
+        **settings_of(plan),
         "seconds": round(seconds, 3),
         "puzzles_per_second": round(len(puzzles) / seconds, 1),
+    }
+
+
+def belief_threshold(plan: Plan) -> float:
+    """The halting logit above which the head is said to believe its answer, also where nothing stops early."""
+    return 0.0 if plan.halt_threshold == math.inf else plan.halt_threshold
+
+
+def settings_of(plan: Plan) -> dict[str, Any]:
+    """The arguments of `solve` that belong beside a score; `halt_threshold` is None where nothing stops early."""
+    names = ("max_steps", "min_steps", "num_rollouts", "noise_std", "selection", "augmentations")
+    return {
+        **{name: getattr(plan, name) for name in names},
+        "halt_threshold": None if plan.halt_threshold == math.inf else plan.halt_threshold,
+        "verify": plan.verify is not None,
     }
 
 

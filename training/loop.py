@@ -127,7 +127,10 @@ def train(
     if args.activation_checkpointing:
         model.activation_checkpointing_enable()
     if args.compile:
-        compile_network(model, accelerator)
+        # A schedule of depth changes the step, which would compile anew, but not the network.
+        compile_network(model, accelerator, whole_step=args.depth_schedule is None)
+        if accelerator.device.type == "cuda":  # where evaluations are large enough to be worth it
+            compile_network(state.averaged_model, accelerator, batch_sizes_vary=True)
     # The puzzle embeddings have sparse gradients, which their optimizer exchanges.
     dense = [parameter for name, parameter in model.named_parameters() if name != PUZZLE_TABLE]
     copy_from_first([*dense, *model.buffers()])
@@ -209,15 +212,13 @@ def train(
         if is_last and args.accumulate_votes:  # the evaluation after training votes for this step
             is_due = False
         if is_due and stop_reason is None:
-            before, votes = time.perf_counter(), deepcopy(state.votes)
+            before = time.perf_counter()
             scores = evaluate_average(
                 state, test_puzzles, args, accelerator, args.eval_examples, stopped=stopper.requested
             )
             stop_reason = stopper.reason(now=True)
-            if stop_reason is None or stop_reason == TIME_LIMIT:
+            if scores:  # it was not cut short
                 record(scores)
-            else:  # the evaluation was cut short
-                state.votes = votes
             meters.start += time.perf_counter() - before
         if guard.streak >= args.max_skipped_steps:
             progress.close()

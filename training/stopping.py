@@ -1,14 +1,17 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""When a run stops before its last step: asked by a signal, or out of time. All processes stop at the same step."""
+"""When a run stops before its end: asked by a signal, or out of time. All processes stop at the same step."""
 
 import signal
 import time
-from contextlib import ContextDecorator
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ContextDecorator
 from types import FrameType
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+
+from modeling_trm import TrmForPuzzleSolving
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # schedulers announce an end by one of these
 TIME_LIMIT = "time limit"
@@ -76,3 +79,34 @@ class Stopper:
         if number:
             return signal.Signals(int(number)).name
         return TIME_LIMIT if is_over else None
+
+
+class Interruption(Exception):
+    """Raised in the block of `Interruptible`, and never seen outside it."""
+
+
+class Interruptible(AbstractContextManager):
+    """Leaves its block before the next supervision step of `model` once `stopped()`.
+
+    Large batches take a minute to solve, which is more than a scheduler waits.
+    """
+
+    def __init__(self, model: TrmForPuzzleSolving, stopped: Callable[[], bool]):
+        self.model, self.stopped, self.was_left = model, stopped, False
+
+    def __enter__(self) -> "Interruptible":
+        self.hook = self.model.halt_head.register_forward_pre_hook(self.check)  # called once in every step
+        return self
+
+    def check(self, *call: Any) -> None:
+        if self.stopped():
+            raise Interruption
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> bool:
+        self.hook.remove()
+        self.was_left = kind is Interruption
+        return self.was_left
+
+    def was_left_anywhere(self, accelerator: Accelerator) -> bool:
+        """Whether one of the processes left its block; all must ask."""
+        return bool(accelerator.reduce(torch.tensor(float(self.was_left), device=accelerator.device)))
