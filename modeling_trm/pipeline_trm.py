@@ -25,7 +25,8 @@ class PuzzleSolvingPipeline(Pipeline):
     Each puzzle gives a dictionary:
         puzzle, grid: the question and the answer as rows of symbols.
         answer: the answer as one string.
-        solved: whether the model believes its answer (halting logit above the threshold).
+        solved: with `verify` whether the answer is verified; without, whether the model believes it (halting logit above
+            the threshold) and it breaks no rule of the puzzle.
         confidence: its probability of being right, as the model sees it.
         steps, rollouts: supervision steps of the chosen attempt; attempts made.
         verified: whether the answer keeps the rules of the puzzle, for puzzles that have them.
@@ -77,19 +78,23 @@ class PuzzleSolvingPipeline(Pipeline):
     def describe(self, question: Tensor, solution: Any, row: int) -> dict[str, Any]:
         """The result of one puzzle in plain Python values."""
         answer, steps = solution["answers"][row], int(solution["steps"][row])
+        rule = self.processor.verifier
+        if "verified" in solution:
+            verified = solved = bool(solution["verified"][row])
+        else:
+            verified = bool(rule(question[None], answer[None])) if rule else None
+            solved = bool(solution["halted"][row]) and verified is not False
         result = {
             "puzzle": self.processor.to_grid(question),
             "answer": self.processor.decode(answer),
             "grid": self.processor.to_grid(answer),
-            "solved": bool(solution["halted"][row]),
+            "solved": solved,
             "confidence": solution["halt_logits"][row].sigmoid().item(),
             "steps": steps,
             "rollouts": int(solution["rollouts"][row]),
         }
-        if "verified" in solution:
-            result["verified"] = bool(solution["verified"][row])
-        elif self.processor.verifier:
-            result["verified"] = bool(self.processor.verifier(question[None], answer[None]))
+        if verified is not None:
+            result["verified"] = verified
         if "step_answers" in solution:
             answers, logits = solution["step_answers"][row, :steps], solution["step_halt_logits"][row, :steps]
             result["trace"], previous = [], question

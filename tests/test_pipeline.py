@@ -50,7 +50,7 @@ def test_it_says_what_solve_says(solver):
         assert result["puzzle"] == solver.processor.to_grid(input_ids[row])
         assert result["answer"] == solver.processor.decode(solution.answers[row])
         assert "".join(map("".join, result["grid"])) == result["answer"]
-        assert result["solved"] == bool(solution.halted[row])
+
         assert result["confidence"] == pytest.approx(torch.sigmoid(solution.halt_logits[row]).item())
         assert (result["steps"], result["rollouts"]) == (steps, 1)
         assert result["verified"] == bool(is_solved_sudoku(input_ids[row : row + 1], solution.answers[row : row + 1]))
@@ -89,6 +89,26 @@ def test_a_verifier_is_reported(solver):
 
     result = solver(PUZZLE, verify=never, num_rollouts=4, noise_std=0.1)
     assert (result["verified"], result["rollouts"]) == (False, 4)
+
+
+@pytest.mark.parametrize("believes", [True, False])
+@pytest.mark.parametrize("keeps_rules", [True, False])
+def test_what_is_called_solved(solver, believes, keeps_rules, monkeypatch):
+    """The verifier's word, where it was asked; else the model's, unless the rules of the puzzle say no."""
+
+    def verdict(input_ids: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(answers),), keeps_rules)
+
+    threshold = -1e9 if believes else 1e9
+    for options in ({"verify": verdict}, {"verify": verdict, "augmentations": 4}):
+        result = solver(PUZZLE, halt_threshold=threshold, **options)
+        assert (result["solved"], result["verified"]) == (keeps_rules, keeps_rules)
+    monkeypatch.setattr(TrmProcessor, "verifier", property(lambda processor: verdict))
+    result = solver(PUZZLE, halt_threshold=threshold)
+    assert (result["solved"], result["verified"]) == (believes and keeps_rules, keeps_rules)
+    monkeypatch.setattr(TrmProcessor, "verifier", None)
+    result = solver(PUZZLE, halt_threshold=threshold)
+    assert result["solved"] == believes and "verified" not in result
 
 
 @pytest.mark.parametrize(("puzzle", "message"), [("123", "puzzle 1 has 3 cells"), ([], "no puzzle given")])
@@ -162,7 +182,7 @@ def test_the_checkpoint_alone_verifies_and_searches_over_symmetries(solver):
 def test_what_has_no_solution_is_not_called_solved(solver, puzzle, options):
     """However sure the model is, and however many attempts are allowed."""
     result = solver(puzzle, halt_threshold=-1e9, **options)
-    assert result["verified"] is False and 0 <= result["confidence"] <= 1
+    assert result["solved"] is False and result["verified"] is False and 0 <= result["confidence"] <= 1
     assert result["rollouts"] == (16 if options else 1)
 
 
