@@ -83,6 +83,22 @@ def test_a_label_decides_what_is_right():
     assert kinds(second)["wrong"] == {(0, 2), (5, 5)}
 
 
+    blank = make_frames(RESULT | {"trace": [{"grid": QUESTION, "confidence": 0.5}]}, BOX, label)[1]
+    assert kinds(blank)["wrong"] == {(0, 1), (0, 2), (5, 0)}  # cells left blank
+    assert kinds(blank)["given"] == {(0, 0), (0, 3), (5, 5)}
+    clue = make_frames(RESULT | {"trace": [{"grid": QUESTION, "confidence": 0.5}]}, BOX, lines("2"))[1]
+    assert (0, 0) in kinds(clue)["wrong"]  # even a clue, if the label says so
+
+
+def test_a_label_finds_what_is_missing_in_a_maze_or_too_much_in_a_grid():
+    _, maze = make_frames(MAZE_RESULT, None, lines("Sooo#", "###o ", "   oG", "#####"))
+    assert kinds(maze)["wrong"] == {(0, 3), (1, 3), (2, 3)}
+    assert kinds(maze)["right"] == {(0, 1), (0, 2)}
+    _, arc = make_frames(ARC_RESULT, None, lines("67", "99"))
+    assert kinds(arc)["wrong"] == {(1, 0), (2, 0), (2, 1)}
+    assert kinds(arc)["right"] == {(0, 0), (0, 1), (1, 1)}
+
+
 @given(st.lists(st.lists(st.sampled_from(".123456"), min_size=6, max_size=6), min_size=6, max_size=6))
 @settings(max_examples=30)
 def test_a_sudoku_without_wrong_cells_obeys_the_rules(grid):

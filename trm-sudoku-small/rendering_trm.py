@@ -98,15 +98,18 @@ def mark(grid: Grid, question: Grid, previous: Grid, box: Box, label: Grid | Non
     clashing = clashes(grid, box) if box else set()
 
     def cell(row: int, column: int) -> Cell:
-        symbol = grid[row][column]
+        symbol, asked = grid[row][column], at(question, row, column)
         changed = symbol != at(previous, row, column)
-        if label is not None and symbol != at(question, row, column):
-            return Cell(symbol, "right" if symbol == at(label, row, column) else "wrong", changed)
-        overwritten = box is not None and at(question, row, column) not in (symbol, BLANK)
-        if (row, column) in clashing or overwritten:
+        if label is not None:
+            wrong = symbol != at(label, row, column)
+        else:
+            wrong = (row, column) in clashing or (box is not None and asked not in (symbol, BLANK))
+        if wrong:
             return Cell(symbol, "wrong", changed)
-        if symbol == at(question, row, column):
+        if symbol == asked:
             return Cell(symbol, "blank" if symbol == BLANK else "given", changed)
+        if label is not None:
+            return Cell(symbol, "right", changed)
         return Cell(symbol, "changed" if changed else "settled", changed)
 
     return [[cell(row, column) for column in range(len(grid[row]))] for row in range(len(grid))]
@@ -136,7 +139,9 @@ def background(cell: Cell, box: Box) -> str | None:
 
 
 def is_written(cell: Cell, box: Box) -> bool:
-    return cell.symbol not in (BLANK, OUTSIDE) if box else cell.symbol not in TILES
+    if box:
+        return cell.symbol not in (BLANK, OUTSIDE) or cell.kind == "wrong"
+    return cell.symbol not in TILES
 
 
 # Text
