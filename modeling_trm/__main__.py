@@ -40,6 +40,15 @@ def fail(message: str) -> int:
     return 2
 
 
+def verdict(solved: bool, verified: bool | None) -> str:
+    """What became of the puzzle, in one sentence; `verified` is `None` for puzzles without rules."""
+    if verified is False:
+        return "Not solved: the answer breaks the rules."
+    if solved:
+        return "Solved: the answer keeps the rules." if verified else "Solved, the model believes."
+    return "The steps ran out before the model was sure" + (", but the answer keeps the rules." if verified else ".")
+
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m modeling_trm", description="Solve a puzzle step by step.")
     parser.add_argument(
@@ -80,9 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     print(processor.render(result, "ansi" if color else "text"), end="\n\n")
-    print("The model stopped by itself." if result["solved"] else "The steps ran out: not solved with confidence.")
-    if "verified" in result:
-        print("The answer keeps the rules." if result["verified"] else "The answer breaks the rules: not solved.")
+    print(verdict(result["solved"], result.get("verified")))
     for path in pictures:
         print(f"wrote {path}")
     return 0
