@@ -280,6 +280,11 @@ def test_broken_weights_are_reported(broken):
         solver.solve(puzzles(2))
 
 
+def test_too_much_noise_is_not_blamed_on_the_weights():
+    with pytest.raises(ValueError, match=r"not finite: noise_std=1e\+300 is too much"):
+        model().solve(puzzles(2), noise_std=1e300)
+
+
 def test_one_compilation_serves_all_batch_sizes(monkeypatch):
     solver, plan = deepcopy(model()), {"seed": 0, "max_steps": 9}
     expected = joined(list(solver.solve_dataset(puzzles(45).split(7), batch_size=11, **plan)))

@@ -367,7 +367,7 @@ class Queue:
         answer_state, latent_state = self.recur(rows.embeds, answer_state, latent_state)
         rows = rows._replace(steps=steps, answer_state=answer_state, latent_state=latent_state)
 
-        halt_logits = finite(self.model.halt_logits(answer_state), "halting")
+        halt_logits = finite(self.model.halt_logits(answer_state), "halting", plan.noise_std)
         accepted = halted = halt_logits > plan.halt_threshold
         if plan.verify or plan.return_steps:
             answers = self.answers(rows)
@@ -405,8 +405,8 @@ class Queue:
 
     def answers(self, rows: Rows) -> Tensor:
         """The answers that the rows' states hold, to the puzzles as they were given, int64 [rows, seq]."""
-        tokens = finite(self.model.answer_logits(rows.answer_state), "answer's").argmax(-1)
-        return self.view(tokens, rows.key, rows.number, back=True)
+        logits = finite(self.model.answer_logits(rows.answer_state), "answer's", self.plan.noise_std)
+        return self.view(logits.argmax(-1), rows.key, rows.number, back=True)
 
     def solution(self, puzzles: list[Puzzle]) -> TrmSolution:
         """The results of one batch of the stream."""
@@ -434,10 +434,11 @@ class Queue:
         return solution
 
 
-def finite(logits: Tensor, name: str) -> Tensor:
+def finite(logits: Tensor, name: str, noise_std: float) -> Tensor:
     """The logits, checked: broken weights must not look like answers."""
     if not logits.isfinite().all():
-        raise ValueError(f"the {name} logits are not finite: the model's weights hold NaN or infinite values")
+        noise = f"noise_std={noise_std} is too much, or " if noise_std > 0 else ""
+        raise ValueError(f"the {name} logits are not finite: {noise}the model's weights hold NaN or infinite values")
     return logits
 
 
