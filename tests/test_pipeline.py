@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from transformers import pipeline
 from modeling_trm import PuzzleSolvingPipeline, TrmConfig, TrmForPuzzleSolving, TrmProcessor
 from modeling_trm.__main__ import main
 from modeling_trm.rules_trm import is_solved_sudoku
+from modeling_trm.symmetries_trm import random_dihedral_symmetry
 
 PUZZLE = "1..4.63.5.....2...6..3.5.4......1.3."
 OTHER = "." * 35 + "2"
@@ -81,6 +83,19 @@ def test_options_of_the_pipeline_hold_unless_a_call_says_otherwise(solver):
     )
     assert patient(PUZZLE)["steps"] == 4
     assert patient(PUZZLE, max_steps=2)["steps"] == 2
+
+
+def test_the_batch_size_of_the_pipeline_holds_unless_a_call_says_otherwise(solver, monkeypatch):
+    solve, sizes = solver.model.solve, []
+
+    def recorded(*args, batch_size, **options):
+        sizes.append(batch_size)
+        return solve(*args, batch_size=batch_size, **options)
+
+    monkeypatch.setattr(solver.model, "solve", recorded)
+    own = pipeline("puzzle-solving", model=solver.model, processor=solver.processor, device=-1, batch_size=1)
+    assert own([PUZZLE, OTHER]) == own([PUZZLE, OTHER], batch_size=2)
+    assert sizes == [1, 2]
 
 
 def test_a_verifier_is_reported(solver):
@@ -191,3 +206,21 @@ def test_puzzles_without_a_rule_cannot_be_verified(solver):
     solve = PuzzleSolvingPipeline(model=solver.model, processor=plain, device=-1)
     with pytest.raises(ValueError, match="no rule of their own"):
         solve(PUZZLE, verify=True)
+    with pytest.raises(ValueError, match="augmentations=4 needs random_symmetry"):
+        solve(PUZZLE, augmentations=4)
+    own = partial(random_dihedral_symmetry, size=6, vocab_size=8)
+    assert solve(PUZZLE, augmentations=4, random_symmetry=own)["rollouts"] == 4
+
+
+def test_what_changed_lies_inside_the_grid_that_is_shown(solver):
+    """An ARC answer is shown without what the model writes outside the end markers."""
+    processor = TrmProcessor(["<pad>", "|", *"012345"], 6, 6, end_marker="|")
+    solve = PuzzleSolvingPipeline(model=solver.model, processor=processor, device=-1)
+    canvases = [["01|555", "23|555", "|||555"], ["01|444", "24|444", "|||444"]]
+    tokens = [[processor.vocabulary.index(symbol) for symbol in "".join(rows) + 18 * "5"] for rows in canvases]
+    answers = torch.tensor([tokens])
+    solution = {"answers": answers[:, -1], "step_answers": answers, "step_halt_logits": torch.zeros(1, 2)}
+    solution |= {name: torch.tensor([2]) for name in ("steps", "rollouts", "halted", "halt_logits")}
+    trace = solve.describe(processor([[0, 1], [2, 3]])["input_ids"][0], solution, 0)["trace"]
+    assert [step["grid"] for step in trace] == [[["0", "1"], ["2", "3"]], [["0", "1"], ["2", "4"]]]
+    assert [step["changed"] for step in trace] == [[], [[1, 1]]]

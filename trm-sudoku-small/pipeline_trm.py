@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import Pipeline
 
 from .processing_trm import as_lists
+from .rendering_trm import changed_cells
 
 
 class PuzzleSolvingPipeline(Pipeline):
@@ -31,7 +32,7 @@ class PuzzleSolvingPipeline(Pipeline):
         steps, rollouts: supervision steps of the chosen attempt; attempts made.
         verified: whether the answer keeps the rules of the puzzle, for puzzles that have them.
         trace: for each step `grid`, `confidence` and `changed`, the [row, column] of every cell
-            that changed (with `return_steps`); `processor.render(result, "gif")` draws it.
+            of `grid` that changed (with `return_steps`); `processor.render(result, "gif")` draws it.
     """
 
     _load_processor = True
@@ -47,7 +48,8 @@ class PuzzleSolvingPipeline(Pipeline):
             ValueError: what is not a puzzle for this model, or a wrong option.
         """
         puzzles = as_lists(puzzles)
-        results = self.run_single(puzzles, {}, self._forward_params | options, {})
+        batch_size = {} if self._batch_size is None else {"batch_size": self._batch_size}  # as given to `pipeline`
+        results = self.run_single(puzzles, {}, self._forward_params | batch_size | options, {})
         return results if len(results) > 1 or self.processor.split(puzzles) == puzzles else results[0]
 
     def save_pretrained(self, save_directory: str | PathLike, **kwargs: Any) -> None:
@@ -62,12 +64,12 @@ class PuzzleSolvingPipeline(Pipeline):
         return {"input_ids": self.processor(puzzles)["input_ids"]}
 
     def _forward(
-        self, inputs: dict[str, Tensor], verify: bool | Callable = False, augmentations: int = 1, **options: Any
+        self, inputs: dict[str, Tensor], verify: bool | Callable = False, **options: Any
     ) -> dict[str, Any]:
         processor = self.processor
-        if (verify is True or augmentations > 1) and processor.rule is None:
-            raise ValueError("these puzzles have no rule of their own, which verify=True and augmentations need")
-        options = {"random_symmetry": processor.random_symmetry, "augmentations": augmentations} | options
+        if verify is True and processor.verifier is None:
+            raise ValueError("these puzzles have no rule of their own, which verify=True needs")
+        options = {"random_symmetry": processor.random_symmetry} | options
         options["verify"] = processor.verifier if verify is True else verify or None
         return inputs | {"solution": self.model.solve(inputs["input_ids"], **options)}
 
@@ -97,13 +99,12 @@ class PuzzleSolvingPipeline(Pipeline):
             result["verified"] = verified
         if "step_answers" in solution:
             answers, logits = solution["step_answers"][row, :steps], solution["step_halt_logits"][row, :steps]
-            result["trace"], previous = [], question
+            result["trace"], previous = [], result["puzzle"]
             for tokens, logit in zip(answers, logits, strict=True):
-                cells = (tokens != previous).nonzero().flatten().tolist()
-                changed = [list(divmod(cell, self.processor.width)) for cell in cells]
                 grid = self.processor.to_grid(tokens)
-                result["trace"].append({"grid": grid, "confidence": logit.sigmoid().item(), "changed": changed})
-                previous = tokens
+                step = {"grid": grid, "confidence": logit.sigmoid().item(), "changed": changed_cells(grid, previous)}
+                result["trace"].append(step)
+                previous = grid
         return result
 
 
