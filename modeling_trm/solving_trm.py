@@ -22,6 +22,7 @@ from transformers.utils.generic import ModelOutput
 
 from .randomness_trm import fingerprint, random_bits, random_normals
 
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 ESCALATION = 4  # each round of attempts brings their number to so many times that of the round before
 READ_AHEAD = 8  # batches' worth of puzzles held at most, done or not: what bounds the memory of a stream
 
@@ -140,7 +141,7 @@ class SolvingMixin:
         Raises:
             ValueError: as `solve`; before the first step for the options, when a batch is read for its puzzles.
         """
-        pairs = (batch if isinstance(batch, tuple) else (batch, None) for batch in batches)
+        pairs = (batch if isinstance(batch, tuple) and len(batch) == 2 else (batch, None) for batch in batches)
         return Queue(self, self.plan_solving(**options), batch_size).solve(pairs)
 
     def plan_solving(
@@ -442,8 +443,16 @@ def finite(logits: Tensor, name: str, noise_std: float) -> Tensor:
     return logits
 
 
-def check_puzzles(config: Any, input_ids: Tensor, puzzle_ids: Tensor | None) -> None:
+def check_integers(name: str, tokens: Any) -> None:
+    """Raises `ValueError` unless it is a tensor of whole numbers; a cast would hide what fractions are there."""
+    found = tokens.dtype if isinstance(tokens, Tensor) else type(tokens).__name__
+    if found not in INTEGERS:
+        raise ValueError(f"{name} must be a tensor of integers, not {found}")
+
+
+def check_puzzles(config: Any, input_ids: Any, puzzle_ids: Any) -> None:
     """Raises `ValueError` with one line that names what is wrong."""
+    check_integers("input_ids", input_ids)
     if input_ids.ndim != 2 or input_ids.shape[1] != config.seq_len or len(input_ids) == 0:
         raise ValueError(
             f"input_ids must be [batch, {config.seq_len}] with a batch of at least 1, not {list(input_ids.shape)}"
@@ -451,13 +460,14 @@ def check_puzzles(config: Any, input_ids: Tensor, puzzle_ids: Tensor | None) -> 
     low, high = int(input_ids.min()), int(input_ids.max())
     if low < 0 or high >= config.vocab_size:
         raise ValueError(f"input_ids holds tokens {low} to {high}, but this model knows 0 to {config.vocab_size - 1}")
-    if puzzle_ids is not None and config.num_puzzle_tokens > 0:
-        low, high = int(puzzle_ids.min()), int(puzzle_ids.max())
-        if puzzle_ids.shape != input_ids.shape[:1] or low < 0 or high >= config.num_puzzles:
-            raise ValueError(
-                f"puzzle_ids must be [{len(input_ids)}] ids from 0 to {config.num_puzzles - 1}, "
-                f"not {list(puzzle_ids.shape)} ids from {low} to {high}"
-            )
+    if puzzle_ids is None:
+        return
+    check_integers("puzzle_ids", puzzle_ids)
+    if puzzle_ids.shape != input_ids.shape[:1]:
+        raise ValueError(f"puzzle_ids must be [{len(input_ids)}] ids, one per puzzle, not {list(puzzle_ids.shape)}")
+    low, high = int(puzzle_ids.min()), int(puzzle_ids.max())
+    if config.num_puzzle_tokens > 0 and (low < 0 or high >= config.num_puzzles):
+        raise ValueError(f"puzzle_ids must be ids from 0 to {config.num_puzzles - 1}, not from {low} to {high}")
 
 
 __all__ = ["SolvingMixin", "TrmSolution"]
