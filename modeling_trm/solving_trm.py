@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import compress
+from numbers import Integral, Real
+from types import NoneType
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -76,12 +78,14 @@ class SolvingMixin:
         generator: torch.Generator | None = None,
         *,
         batch_size: int = 256,
-        **options: Any,
+        min_steps: int = 1,
+        selection: Literal["best", "vote"] = "best",
+        augmentations: int = 1,
+        random_symmetry: Callable[..., Any] | None = None,
+        verify: Callable[[Tensor, Tensor], Tensor] | None = None,
+        seed: int | None = None,
     ) -> TrmSolution:
         """Solves puzzles: supervision steps until the halting logit passes the threshold or the steps run out.
-
-        Call `model.eval()` first only if the model was just trained; `from_pretrained` already does, and there is no
-        dropout.
 
         Args:
             input_ids: integer tokens, [batch, seq_len].
@@ -97,22 +101,22 @@ class SolvingMixin:
             return_steps: also return the answer and halting logit after every step.
             generator: where the seed of all randomness is drawn from; torch's default when `None`.
             batch_size: the most rows worked on at a time.
-            min_steps (`int`, defaults to 1): an attempt does at least so many steps.
-            selection (`"best"` or `"vote"`, defaults to `"best"`): the attempt with the highest halting logit, or the
-                answer that most attempts agree on (ties go to the higher mean halting probability).
-            augmentations (`int`, defaults to 1): symmetric views of each puzzle, the first of which is the puzzle
-                itself; `num_rollouts * augmentations` attempts in all.
+            min_steps: an attempt does at least so many steps.
+            selection: `"best"`, the attempt with the highest halting logit, or `"vote"`, the answer that most attempts
+                agree on (ties go to the higher mean halting probability).
+            augmentations: symmetric views of each puzzle, the first of which is the puzzle itself;
+                `num_rollouts * augmentations` attempts in all.
             random_symmetry: (seed, view, fingerprint [batch]) -> `Symmetry`, pure; needed for `augmentations` > 1.
             verify: (input_ids, answers) [batch, seq] -> bool [batch], the task's own rule. It then decides instead of
                 the halting logit, after every step, what is done, attempted again, and preferred.
-            seed (`int`): of noise, random initial states and views; drawn from `generator` when not given.
+            seed: of noise, random initial states and views; drawn from `generator` when `None`.
 
         Returns:
             [`TrmSolution`]
 
         Raises:
-            ValueError: wrong shape, tokens or puzzle ids outside the model's, an argument out of range, or logits that
-                are not finite (broken weights).
+            ValueError: wrong shape or type, tokens or puzzle ids outside the model's, an argument out of range, or
+                logits that are not finite (broken weights, or far too much noise).
         """
         plan = self.plan_solving(
             max_steps=max_steps,
@@ -121,19 +125,24 @@ class SolvingMixin:
             noise_std=noise_std,
             return_steps=return_steps,
             generator=generator,
-            **options,
+            batch_size=batch_size,
+            min_steps=min_steps,
+            selection=selection,
+            augmentations=augmentations,
+            random_symmetry=random_symmetry,
+            verify=verify,
+            seed=seed,
         )
-        return next(Queue(self, plan, batch_size).solve([(input_ids, puzzle_ids)]))
+        return next(Queue(self, plan).solve([(input_ids, puzzle_ids)]))
 
     def solve_dataset(
-        self, batches: Iterable[Tensor | tuple[Tensor, Tensor | None]], *, batch_size: int = 256, **options: Any
+        self, batches: Iterable[Tensor | tuple[Tensor, Tensor | None]], **options: Any
     ) -> Iterator[TrmSolution]:
         """Solves a stream of any length in bounded memory, the hardware always full.
 
         Args:
             batches: `input_ids` [batch, seq_len], or pairs of them and `puzzle_ids` [batch]; their sizes may differ.
-            batch_size: rows worked on at a time, whatever the sizes of `batches`.
-            options: as of `solve`.
+            options: as of `solve`; `batch_size` rows are worked on at a time, whatever the sizes of `batches`.
 
         Yields:
             A [`TrmSolution`] for each of `batches`, in their order.
@@ -142,7 +151,7 @@ class SolvingMixin:
             ValueError: as `solve`; before the first step for the options, when a batch is read for its puzzles.
         """
         pairs = (batch if isinstance(batch, tuple) and len(batch) == 2 else (batch, None) for batch in batches)
-        return Queue(self, self.plan_solving(**options), batch_size).solve(pairs)
+        return Queue(self, self.plan_solving(**options)).solve(pairs)
 
     def plan_solving(
         self,
@@ -154,6 +163,9 @@ class SolvingMixin:
         **options: Any,
     ) -> Plan:
         """The options of `solve`, checked, with the model's defaults filled in."""
+        unknown = options.keys() - {option.name for option in fields(Plan)}
+        if unknown:
+            raise TypeError(f"solve has no option {', '.join(sorted(unknown))}")
         if seed is None:
             device = None if generator is None else generator.device
             seed = int(torch.randint(2**31, (), generator=generator, device=device))
@@ -166,6 +178,14 @@ class SolvingMixin:
         )
 
 
+COUNTS = ("batch_size", "max_steps", "min_steps", "num_rollouts", "augmentations")
+OPTION_KINDS: list[tuple[tuple[str, ...], Any, str]] = [
+    ((*COUNTS, "seed"), Integral, "an integer"),
+    (("noise_std", "halt_threshold"), Real, "a number"),
+    (("random_symmetry", "verify"), (Callable, NoneType), "a function"),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """The options of `solve`; see there."""
@@ -174,6 +194,7 @@ class Plan:
     halt_threshold: float
     seed: int
     random_states: bool
+    batch_size: int = 256
     min_steps: int = 1
     num_rollouts: int = 1
     noise_std: float = 0.0
@@ -184,7 +205,11 @@ class Plan:
     return_steps: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "min_steps", "num_rollouts", "augmentations"):
+        for names, kinds, wanted in OPTION_KINDS:
+            for name in names:
+                if not isinstance(value := getattr(self, name), kinds):
+                    raise ValueError(f"{name}={value!r} must be {wanted}")
+        for name in COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.min_steps > self.max_steps:
@@ -284,10 +309,8 @@ class Rows(NamedTuple):
 class Queue:
     """Puzzles waiting for a row of the batch, attempts that have one, and batches of the stream not yet handed out."""
 
-    def __init__(self, model: Any, plan: Plan, batch_size: int):
-        if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size} must be at least 1")
-        self.model, self.plan, self.batch_size = model, plan, batch_size
+    def __init__(self, model: Any, plan: Plan):
+        self.model, self.plan, self.batch_size = model, plan, plan.batch_size
         self.open: deque[list[Puzzle]] = deque()  # batches of the stream, oldest first
         self.waiting: deque[Attempt] = deque()
         self.working: list[Attempt] = []  # the attempts of `rows`

@@ -6,6 +6,7 @@ import shutil
 from copy import deepcopy
 from functools import cache, partial
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -259,6 +260,15 @@ def test_more_steps_than_trained_for():
         ({"selection": "mean"}, "selection='mean' must be 'best' or 'vote'"),
         ({"augmentations": 2}, "augmentations=2 needs random_symmetry"),
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
+        ({"batch_size": "4"}, "batch_size='4' must be an integer"),
+        ({"num_rollouts": 2.5}, "num_rollouts=2.5 must be an integer"),
+        ({"max_steps": 2.5}, "max_steps=2.5 must be an integer"),
+        ({"augmentations": "4"}, "augmentations='4' must be an integer"),
+        ({"seed": 1.5}, "seed=1.5 must be an integer"),
+        ({"noise_std": "0.1"}, "noise_std='0.1' must be a number"),
+        ({"halt_threshold": "inf"}, "halt_threshold='inf' must be a number"),
+        ({"verify": True}, "verify=True must be a function"),
+        ({"random_symmetry": 4}, "random_symmetry=4 must be a function"),
         ({"input_ids": puzzles(2)[:, 1:]}, r"must be \[batch, 36\] .* not \[2, 35\]"),
         ({"input_ids": puzzles(2)[:0]}, "a batch of at least 1"),
         ({"input_ids": torch.full((2, 36), 8)}, "tokens 8 to 8, but this model knows 0 to 7"),
@@ -269,6 +279,18 @@ def test_mistakes_are_named(options, message):
     with pytest.raises(ValueError, match=message) as error:
         model().solve(**({"input_ids": puzzles(2)} | options))
     assert "\n" not in str(error.value)
+
+
+def test_an_option_that_does_not_exist_is_named():
+    with pytest.raises(TypeError, match="rollouts"):
+        model().solve(puzzles(2), rollouts=4)
+    with pytest.raises(TypeError, match="solve has no option rollouts"):
+        model().solve_dataset([puzzles(2)], rollouts=4)
+
+
+def test_numbers_of_numpy_are_numbers():
+    options = {"max_steps": np.int64(3), "noise_std": np.float32(0.5), "halt_threshold": np.float64(INFINITY)}
+    assert model().solve(puzzles(2), **options, seed=np.int32(1)).steps.tolist() == [3, 3]
 
 
 @pytest.mark.parametrize("broken", ["halt_head", "lm_head"])

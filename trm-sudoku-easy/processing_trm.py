@@ -101,11 +101,11 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
         """Reads one puzzle or a list of them.
 
         Args:
-            puzzles: a string of `height * width` symbols (white space and line breaks between them do not count), lines
-                of one whole puzzle each, a nested list or array [height, width] or [height * width] of symbols or of
-                the numbers they show, or a list of any of these. A nested list may be smaller than the grid: it lies in
-                the upper left corner. An ARC task as a dictionary, or any of these as JSON text, is read as well: its
-                `test` inputs.
+            puzzles: a string of `height * width` symbols (white space and line breaks between them do not count), a
+                nested list or array [height, width] or [height * width] of symbols or of the numbers they show, or a
+                list of any of these, as which text with a whole puzzle per line is read too. A nested list may be
+                smaller than the grid: it lies in the upper left corner. An ARC task as a dictionary, or any of these
+                as JSON text, is read as well: its `test` inputs.
             return_tensors: only `"pt"`.
 
         Returns:

@@ -26,8 +26,8 @@ class PuzzleSolvingPipeline(Pipeline):
     Each puzzle gives a dictionary:
         puzzle, grid: the question and the answer as rows of symbols.
         answer: the answer as one string.
-        solved: with `verify` whether the answer is verified; without, whether the model believes it (halting logit above
-            the threshold) and it breaks no rule of the puzzle.
+        solved: with `verify` whether the answer is verified; without, whether the model believes it (halting logit
+            above the threshold) and it breaks no rule of the puzzle.
         confidence: its probability of being right, as the model sees it.
         steps, rollouts: supervision steps of the chosen attempt; attempts made.
         verified: whether the answer keeps the rules of the puzzle, for puzzles that have them.
@@ -63,9 +63,7 @@ class PuzzleSolvingPipeline(Pipeline):
     def preprocess(self, puzzles: Any) -> dict[str, Tensor]:
         return {"input_ids": self.processor(puzzles)["input_ids"]}
 
-    def _forward(
-        self, inputs: dict[str, Tensor], verify: bool | Callable = False, **options: Any
-    ) -> dict[str, Any]:
+    def _forward(self, inputs: dict[str, Tensor], verify: bool | Callable = False, **options: Any) -> dict[str, Any]:
         processor = self.processor
         if verify is True and processor.verifier is None:
             raise ValueError("these puzzles have no rule of their own, which verify=True needs")
