@@ -274,6 +274,12 @@ def test_a_saved_processor_knows_rule_and_symmetries(task: str, config: str, tmp
     assert ARC.verifier is None and ARC.random_symmetry is None
 
 
+def test_large_sudokus_are_refused_symmetries_at_once() -> None:
+    """Tables of all 16! permutations would never end."""
+    with pytest.raises(ValueError, match="at most 9 digits, not 16"):
+        TrmProcessor.for_sudoku(4, 4).random_symmetry(0, 1, torch.arange(2))
+
+
 @pytest.mark.parametrize("boxes", [(2, 2), (2, 4), (3, 2)])
 def test_the_rule_follows_the_boxes(boxes: tuple[int, int]) -> None:
     """A grid that is right for its own boxes is right; with two digits swapped in a row it is not."""
