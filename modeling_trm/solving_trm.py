@@ -26,7 +26,7 @@ from .randomness_trm import fingerprint, random_bits, random_normals
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 ESCALATION = 4  # each round of attempts brings their number to so many times that of the round before
-READ_AHEAD = 8  # batches' worth of puzzles held at most, done or not: what bounds the memory of a stream
+READ_AHEAD = 64  # batches' worth of puzzles held at most, most of them done: what bounds the memory of a stream
 
 
 @dataclass
@@ -424,7 +424,8 @@ class Queue:
         count = len(states[0])
         if self.has_buckets:
             room = min(1 << (count - 1).bit_length(), max(count, self.batch_size)) - count
-            states = tuple(torch.cat([state, state[:1].expand(room, -1, -1)]) for state in states)
+            if room > 0:
+                states = tuple(torch.cat([state, state[:1].expand(room, -1, -1)]) for state in states)
         return [state[:count] for state in self.model.model.recur(*states)]
 
     def answers(self, rows: Rows) -> Tensor:

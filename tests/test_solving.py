@@ -242,6 +242,43 @@ def test_a_stream_is_read_as_it_is_solved():
     assert handed_out == 200
 
 
+def never_solves(stubborn: torch.Tensor):
+    """A verifier that accepts every answer but those to one puzzle."""
+    return lambda input_ids, answers: (input_ids != stubborn).any(1)
+
+
+def test_a_stubborn_puzzle_does_not_starve_the_batch(monkeypatch):
+    """The others go on, as long as there are any to read."""
+    rows: list[int] = []
+    step = Queue.step
+    monkeypatch.setattr(Queue, "step", lambda queue: (rows.append(len(queue.working)), step(queue)))
+    every, batch_size, ended = puzzles(150), 4, []
+
+    def stream():
+        yield from every.split(1)
+        ended.append(len(rows))
+
+    plan = {"verify": never_solves(every[0]), "max_steps": 40, "batch_size": batch_size}
+    solutions = list(model().solve_dataset(stream(), **plan))
+    assert solutions[0].total_steps.item() == 40
+    assert rows[: ended[0]] == [batch_size] * ended[0] and ended[0] > 30
+
+
+def test_a_stubborn_puzzle_at_the_head_does_not_fill_the_memory():
+    """What waits behind it is bounded, however long the stream."""
+    every, batch_size, taken = puzzles(1000), 2, []
+
+    def stream():
+        for puzzle in every.split(1):
+            taken.append(puzzle)
+            yield puzzle
+
+    plan = {"verify": never_solves(every[0]), "max_steps": 500, "batch_size": batch_size}
+    first = next(model().solve_dataset(stream(), **plan))
+    assert first.steps.item() == 500
+    assert len(taken) == READ_AHEAD * batch_size
+
+
 def test_more_steps_than_trained_for():
     assert model().solve(puzzles(2), max_steps=50, halt_threshold=INFINITY).steps.tolist() == [50, 50]
 
@@ -334,3 +371,13 @@ def test_buckets_change_no_answer_and_there_are_few(monkeypatch):
     monkeypatch.setattr(solver.model, "recur", counted)
     assert_same(joined(list(solver.solve_dataset(puzzles(45).split(7), batch_size=11, **plan))), expected)
     assert shapes <= {1, 2, 4, 8, 11} and 11 in shapes
+
+
+def test_a_full_bucket_is_not_copied(monkeypatch):
+    queue = Queue(model(), model().plan_solving(batch_size=11))
+    monkeypatch.setattr(Queue, "has_buckets", True)
+    monkeypatch.setattr(model().model, "recur", lambda *states: states)
+    for rows, copied in ((3, True), (4, False), (11, False)):
+        states = torch.zeros(rows, 2, 2)
+        (same,) = queue.recur(states)
+        assert torch.equal(same, states) and (same.data_ptr() != states.data_ptr()) == copied
