@@ -119,6 +119,11 @@ def test_one_sentence_says_what_became_of_the_puzzle(
         (["--model", "TORN", PUZZLE], "cannot load the model"),
         (["--model", "ABSURD", PUZZLE], "vocab_size=0"),
         (["--model", "FOLDER"], "puzzle 1 has 0 cells"),
+        (["--model", "FOLDER", "puzzle.txt"], "there is no file puzzle.txt, and puzzle 1 has 10 cells"),
+        (["--model", "FOLDER", "puzzles/one"], "there is no file puzzles/one, and puzzle 1 has 11 cells"),
+        (["--model", "FOLDER", "PLACE"], "is a folder"),
+        (["--model", "FOLDER", "BINARY"], "binary holds no text"),
+        (["--model", "FOLDER", "TWO"], "these are 2 puzzles: give one"),
     ],
     ids=[
         "length",
@@ -130,6 +135,11 @@ def test_one_sentence_says_what_became_of_the_puzzle(
         "torn weights",
         "absurd sizes",
         "nothing on standard input",
+        "no file",
+        "no file there",
+        "a folder",
+        "a binary file",
+        "two puzzles",
     ],
 )
 def test_a_mistake_is_one_line(
@@ -145,6 +155,9 @@ def test_a_mistake_is_one_line(
     for name in ("BARE", "MUTE", "TORN", "ABSURD"):
         places[name] = str(tmp_path / name)
         shutil.copytree(folder, places[name])
+    places |= {"PLACE": str(tmp_path), "BINARY": str(tmp_path / "binary"), "TWO": str(tmp_path / "two")}
+    (tmp_path / "binary").write_bytes(b"\x89PNG\xff")
+    (tmp_path / "two").write_text(f"{PUZZLE}\n{PUZZLE}\n")
     (tmp_path / "BARE" / "config.json").unlink()
     (tmp_path / "MUTE" / "processor_config.json").unlink()
     (tmp_path / "TORN" / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
@@ -156,6 +169,24 @@ def test_a_mistake_is_one_line(
     assert shown.err.startswith("error: ")
     assert len(shown.err.splitlines()) == 1
     assert message in shown.err
+
+
+def test_a_terminal_without_a_puzzle_is_told_what_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", terminal := io.StringIO())
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    assert "give a puzzle" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_without_a_model_the_repository_s_own_solves(capsys: pytest.CaptureFixture[str]) -> None:
+    puzzle = "3.4.752..15.24...3...6.31.55.83..4...13524..7.........7..8...648.54.27.149.7....."
+    assert main([puzzle, "--selection", "vote", "--halt_threshold", "5"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("Solved: the answer keeps the rules.")
+    assert main([puzzle, "--halt_threshold", "1e9"]) == 0
+    assert "The steps ran out before the model was sure, but the answer keeps" in capsys.readouterr().out
 
 
 def test_a_mistake_ends_the_process_with_status_2(folder: Path) -> None:
