@@ -7,11 +7,13 @@ With `--sweep num_rollouts=1,4,16` it is scored once for each value, and the cur
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers.utils import logging
 
-from datasets_scripts.tasks import TASKS, load_puzzles
+from datasets_scripts.tasks import TASKS, Puzzles, load_puzzles
+from modeling_trm import TrmForPuzzleSolving
 from modeling_trm.hub_trm import HubError
 from training.arc_evaluation import evaluate_arc, report_arc
 from training.arguments import EvalArguments, HubArguments, parse_arguments, require, run_command, user_errors
@@ -70,16 +72,13 @@ def main(command_line: list[str]) -> None:
     require(not args.verify or checker is not None, f"verify: {args.task} has no rule to check answers by")
     options |= {"selection": args.selection, "seed": args.seed, "random_symmetry": puzzles.format.random_symmetry}
     options["verify"] = checker if args.verify else None
+    settings = [{swept: value} for value in values] or [{}]
+    for setting in settings:
+        check_options(model, puzzles, options | setting)
     all_results = []
-    for setting in [{swept: value} for value in values] or [{}]:
+    for setting in settings:
         with user_errors("", ValueError):
-            scores = run(
-                model,
-                puzzles,
-                batch_size=args.batch_size,
-                accelerator=accelerator,
-                **options | setting,
-            )
+            scores = run(model, puzzles, batch_size=args.batch_size, accelerator=accelerator, **options | setting)
         results = {
             "model": args.model,
             "task": args.task,
@@ -98,14 +97,30 @@ def main(command_line: list[str]) -> None:
         }
         accelerator.print(*(f"{name} = {value}" for name, value in setting.items()), show(results), sep="\n")
         all_results.append(results)
-    if accelerator.is_main_process and args.output:
-        write_results(all_results, Path(args.output))
-        if swept:
-            plot_sweep(all_results, swept, Path(args.output).with_suffix(".png"))
+        if accelerator.is_main_process and args.output:
+            write_results(all_results, Path(args.output))
+            if swept:
+                plot_sweep(all_results, swept, values, Path(args.output).with_suffix(".png"))
     if repository is not None:
         with user_errors("", HubError):
             publish_results(repository, all_results)
         print(f"published {repository.url}")
+
+
+def check_options(model: TrmForPuzzleSolving, puzzles: Puzzles, options: dict[str, Any]) -> None:
+    """Raises `UserError` if `solve` cannot do with these options, or would do nothing with one of them."""
+    require(
+        puzzles.augmented_tasks is None or options["augmentations"] == 1,
+        f"augmentations={options['augmentations']}: the views of an ARC task that a model knows are those it was "
+        "trained with, and all of them vote: choose their number with --num_votes",
+    )
+    with user_errors("", ValueError, TypeError):
+        plan = model.plan_solving(**options)
+    attempts = plan.num_rollouts * plan.augmentations
+    require(
+        plan.num_attempts == attempts,
+        f"num_rollouts={plan.num_rollouts} would repeat one attempt: add noise, as in --noise_std 0.3",
+    )
 
 
 if __name__ == "__main__":

@@ -56,7 +56,8 @@ class TrmConfig(PreTrainedConfig):
         loss_type (`"stablemax"` or `"softmax"`, defaults to `"stablemax"`):
             Cross-entropy of the answer.
         label_smoothing (`float`, defaults to 0.0):
-            Share of the target spread evenly over `answer_token_ids`.
+            Share of the target spread evenly over `answer_token_ids` (arXiv 1512.00567; 0.2 in the code of arXiv
+            2601.19085, which spreads it over all tokens). Not in the paper.
         answer_token_ids (`list[int]`, *optional*):
             Tokens that an answer can hold (for Sudoku the nine digits); by default all.
         num_puzzles, puzzle_embedding_size, num_puzzle_tokens (`int`, defaults to 1, `hidden_size`, 16):
@@ -64,8 +65,9 @@ class TrmConfig(PreTrainedConfig):
             `num_puzzle_tokens` prefix positions. A size of 0 (with 0 tokens) means no puzzle embeddings; 0 tokens with
             a positive size means as many as the embedding needs.
         num_register_tokens (`int`, defaults to 0):
-            Learned prefix tokens shared by all puzzles, after the puzzle tokens. Not in the paper: a cheap seat for
-            the halting head when there are no puzzle embeddings.
+            Learned prefix tokens shared by all puzzles, after the puzzle tokens (registers, arXiv 2309.16588; one for
+            halting in arXiv 2601.19085). Not in the paper: a cheap seat for the halting head when there are no puzzle
+            embeddings.
         normalize_glu (`bool`, defaults to `False`):
             sigmoid(gate) * RMSNorm(gate * value) in place of silu(gate) * value, which trains stably under Muon
             (arXiv 2601.19085). Not in the paper.

@@ -4,7 +4,6 @@
 import json
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from datasets_scripts.arc_agi import to_grid
 from datasets_scripts.arc_augmentation import augment, canvas_size, without_ends
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving
+from modeling_trm.solving_trm import TrmSolution
 from training import arc_evaluation
 from training.arc_evaluation import (
     PROBABILITY_UNIT,
@@ -166,13 +166,18 @@ class KnowsAll(torch.nn.Module):
             for number, pair in zip(ids.tolist(), augment(pairs, canvas_size(pairs), *tasks.of(ids)), strict=True):
                 self.answers[number.to_bytes(4) + pair[0].numpy().tobytes()] = pair[1].long()
 
-    def solve(self, input_ids, puzzle_ids, **_):
+    plan_solving = TrmForPuzzleSolving.plan_solving
+
+    def solve_dataset(self, batches, **_):
+        return (self.answer(*batch) for batch in batches)
+
+    def answer(self, input_ids, puzzle_ids):
         self.calls += 1
         keys = [int(i).to_bytes(4) + row.numpy().tobytes() for i, row in zip(puzzle_ids, input_ids, strict=True)]
         answers = torch.stack([self.answers[key] for key in keys])
         answers[self.wrong(puzzle_ids), 0] = 2 + (answers[self.wrong(puzzle_ids), 0] - 1) % 10
-        steps = torch.full((len(keys),), 3)
-        return SimpleNamespace(answers=answers, halt_logits=torch.ones(len(keys)), steps=steps)
+        steps, ones = torch.full((len(keys),), 3), torch.ones(len(keys))
+        return TrmSolution(answers=answers, halt_logits=ones, steps=steps, total_steps=steps, rollouts=ones)
 
 
 def run(model, tests, **options):
@@ -228,10 +233,10 @@ def test_a_killed_evaluation_goes_on(tests, tmp_path, monkeypatch):
     whole = run(KnowsAll(tests), tests, submission=tmp_path / "whole.json")
 
     class Killed(KnowsAll):
-        def solve(self, *args, **options):
+        def answer(self, *batch):
             if self.calls == 3:
                 raise KeyboardInterrupt
-            return super().solve(*args, **options)
+            return super().answer(*batch)
 
     torch.manual_seed(0)
     killed = Killed(tests)

@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+import eval as eval_script
 import train as train_script
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
@@ -233,3 +234,15 @@ def test_two_processes_score_and_submit_the_same_as_one(smoke, tmp_path):
     assert {name: two[name] for name in one if name not in speed} == {n: v for n, v in one.items() if n not in speed}
     assert file.read_bytes() == (tmp_path / "two-submission.json").read_bytes()
     assert not (tmp_path / "two-submission.json.votes").exists()
+
+
+def test_a_sweep_on_arc_is_a_curve(smoke, tmp_path):
+    output = tmp_path / "curve.json"
+    arguments = ["--model", str(smoke), "--task", "arc-agi", "--max_examples", "2", "--num_augmentations", "4"]
+    files = ["--output", str(output), "--submission", str(tmp_path / "submission.json")]
+    eval_script.main([*arguments, *files, "--sweep", "max_steps=1,2"])
+    first, second = json.loads(output.read_text())
+    assert (first["mean_total_steps"], second["mean_total_steps"]) == (1, 2)
+    assert output.with_suffix(".png").stat().st_size > 0
+    with pytest.raises(UserError, match="choose their number with --num_votes"):
+        eval_script.main([*arguments, *files, "--augmentations", "8"])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from matplotlib.axes import Axes
 from PIL import Image
 
 import eval as eval_script
@@ -17,6 +18,7 @@ from datasets_scripts.tasks import TASKS, Puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving
 from training.arguments import UserError
 from training.evaluation import evaluate
+from training.sweeps import plot_sweep
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -104,6 +106,29 @@ def test_a_sweep_is_a_list_of_results_and_a_plot(folder, tmp_path):
     }
 
 
+def test_a_sweep_that_is_interrupted_keeps_what_it_has(folder, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(eval_script, "plot_sweep", interrupt)
+    output = tmp_path / "curve.json"
+    with pytest.raises(KeyboardInterrupt):
+        eval_script.main(command(folder, "--sweep", "max_steps=1,2", "--output", output))
+    assert [result["max_steps"] for result in json.loads(output.read_text())] == [1]
+
+
+def test_a_curve_is_labelled_by_the_values_that_were_asked_for(tmp_path, monkeypatch):
+    labels = []
+    monkeypatch.setattr(Axes, "annotate", lambda axes, text, *_, **__: labels.append(text))
+    place = {"task": "sudoku", "dataset": "mini-6x6", "split": "test", "num_examples": 9, "halt_threshold": None}
+    points = [
+        place | {"mean_total_steps": steps, "exact_accuracy": steps / 9, "exact_accuracy_ci95": [0, 1]}
+        for steps in (1, 2, 2)
+    ]
+    plot_sweep(points, "halt_threshold", [0.5, 7.0, math.inf], tmp_path / "curve.png")
+    assert labels == ["0.5", "7.0, inf"]
+
+
 def test_symmetric_views_and_votes_are_options(folder, tmp_path):
     output = tmp_path / "views.json"
     eval_script.main(command(folder, "--augmentations", 3, "--selection", "vote", "--verify", "--output", output))
@@ -122,6 +147,12 @@ def test_symmetric_views_and_votes_are_options(folder, tmp_path):
         (["--sweep", "num_rollouts=1,4", "--output", "x.png"], "name a .json file"),
         (["--num_rollouts", "0"], "num_rollouts=0 must be at least 1"),
         (["--min_steps", "9"], "min_steps=9 must not be above max_steps=4"),
+        (["--sweep", "num_rollouts=1,0", "--output", "x.json"], "num_rollouts=0 must be at least 1"),
+        (["--sweep", "max_steps=4,-5", "--output", "x.json"], "max_steps=-5 must be at least 1"),
+        (
+            ["--sweep", "noise_std=0.3,0", "--num_rollouts", 4, "--output", "x.json"],
+            "would repeat one attempt: add noise",
+        ),
     ],
 )
 def test_mistakes_are_one_line(folder, words, message, tmp_path, monkeypatch):

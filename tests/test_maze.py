@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from datasets_scripts import maze
 from datasets_scripts.maze import generate, longer_than, maze_tokens, read_csv, solve
 from datasets_scripts.tasks import TASKS, load_puzzles
-from modeling_trm import TrmConfig
+from modeling_trm import TrmConfig, TrmForPuzzleSolving
 from modeling_trm.rules_trm import FREE, GOAL, PATH, START, WALL, distances, is_solved_maze
 from modeling_trm.solving_trm import TrmSolution
 from modeling_trm.symmetries_trm import dihedral_symmetry, random_dihedral_symmetry
@@ -336,7 +336,9 @@ class FixedAnswers(torch.nn.Module):
 
     def __init__(self, answers: torch.Tensor):
         super().__init__()
-        self.answers, self.config = answers, TrmConfig()
+        self.answers, self.config, self.halt_head = answers, TrmConfig(), torch.nn.Identity()
+
+    plan_solving = TrmForPuzzleSolving.plan_solving
 
     def solve_dataset(self, batches, **arguments):
         for input_ids, _ in batches:

@@ -275,14 +275,22 @@ def test_a_signal_saves_and_exits(number: signal.Signals, uninterrupted: Path, t
     assert_same_training(uninterrupted, tmp_path)
 
 
-def test_a_signal_cuts_an_evaluation_short(tmp_path: Path) -> None:
-    run = start(tmp_path, **{**SMALL, "eval_steps": 1, "eval_batch_size": 1, "num_test_puzzles": 1000})
+@pytest.mark.parametrize("is_last", [False, True])
+def test_a_signal_cuts_an_evaluation_short(is_last: bool, tmp_path: Path) -> None:
+    """All puzzles are one batch, of which none is ever done."""
+    endless = {"max_solve_steps": 10**6, "eval_halt_threshold": "inf", "num_test_puzzles": 64}
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"base: {ROOT / 'recipes' / 'sudoku_6x6.yaml'}\neval_steps: {'null' if is_last else 1}\n")
+    steps = {"eval_steps": None, "max_steps": 1 if is_last else 24}
+    run = start(tmp_path, **{**SMALL, **endless, **steps, "config": recipe})
     wait_for_step(run, tmp_path, 1)
-    time.sleep(0.5)
+    time.sleep(1)
     sent = time.perf_counter()
     run.send_signal(signal.SIGTERM)
-    assert "SIGTERM: stopped at step 1 of 24" in finish(run)
+    output = finish(run)
     assert time.perf_counter() - sent < 10
+    place = "in the last evaluation; the same command does it again" if is_last else "at step 1 of 24; the same"
+    assert f"SIGTERM: stopped {place}" in output
     assert not any("eval" in line for line in log_lines(tmp_path))
 
 

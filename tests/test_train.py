@@ -37,7 +37,8 @@ def command(output_dir: Path, processes: int = 1, **fields: object) -> list[str]
     launcher = [sys.executable]
     if processes > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    words = [str(word) for name, value in {**TINY, **fields}.items() for word in (f"--{name}", value)]
+    given = {name: value for name, value in {**TINY, **fields}.items() if value is not None}
+    words = [str(word) for item in given.items() for word in (f"--{item[0]}", item[1])]
     return [*launcher, str(ROOT / "train.py"), *words, "--output_dir", str(output_dir)]
 
 

@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -34,7 +35,7 @@ from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmForPuzzleSolving
 from modeling_trm.symmetries_trm import CANVAS_SIZE, FIRST_COLOUR_TOKEN, INVERSE_DIHEDRAL, arc_symmetry
 
-from .evaluation import wilson_interval
+from .evaluation import belief_threshold, settings_of, wilson_interval
 from .puzzle_table import hold_rows
 from .stopping import Interruptible
 
@@ -187,10 +188,11 @@ def evaluate_arc(
         solve_arguments: of `solve`.
 
     Returns:
-        num_tasks, num_examples (test pairs), num_predictions, mean_steps, max_steps, halt_threshold, seconds and
-        puzzles_per_second (predictions); and, if all solutions are known, `pass@k`, exact_accuracy (test pairs whose
-        first attempt is right) with its 95 % Wilson interval, and of the single predictions cell_accuracy and
-        halt_accuracy, as in `evaluate`. Nothing, if a process was `stopped`; `votes` are then as before.
+        num_tasks, num_examples (test pairs), num_predictions, mean_steps, mean_total_steps, mean_rollouts, seconds and
+        puzzles_per_second (predictions), the arguments of `solve` that were in force; and, if all solutions are known,
+        `pass@k`, exact_accuracy (test pairs whose first attempt is right) with its 95 % Wilson interval, and of the
+        single predictions cell_accuracy and halt_accuracy, as in `evaluate`. Nothing, if a process was `stopped`;
+        `votes` are then as before.
     """
     device, world = accelerator.device, accelerator.num_processes
     tasks, puzzle_ids = puzzles.augmented_tasks.to(device), puzzles.puzzle_ids
@@ -204,12 +206,19 @@ def evaluate_arc(
     ids = puzzle_ids[pair] + numbers - (ends - counts)[pair]
     mine = torch.stack([numbers, pair, ids], dim=1)  # [predictions, 3]
     hold_rows(model, ids)
-    config, given = model.config, {name: value for name, value in solve_arguments.items() if value is not None}
-    threshold = given.get("halt_threshold", config.halt_threshold)
-    believes = 0.0 if math.isinf(threshold) else threshold
+    plan = model.plan_solving(**solve_arguments)
+    believes = belief_threshold(plan)
 
-    table, totals = VoteTable(), torch.zeros(4, dtype=torch.float64)  # predictions, cells, halting, steps
-    store = ResumeFile(resume_dir, model, accelerator, [puzzles.config, len(mine), batch_size, str(given)])
+    table, totals = VoteTable(), torch.zeros(6, dtype=torch.float64)  # see `results`
+    settings = [
+        puzzles.config,
+        len(mine),
+        batch_size,
+        len(totals),
+        str(settings_of(plan)),
+        solve_arguments.get("seed"),
+    ]
+    store = ResumeFile(resume_dir, model, accelerator, settings)
     done = store.load(table, totals)
     start = saved = time.perf_counter()
     progress = tqdm(
@@ -220,15 +229,21 @@ def evaluate_arc(
         leave=False,
         disable=not (show_progress and accelerator.is_main_process),
     )
-    with Interruptible(model, stopped) as solving:
+    posed: deque[tuple[Tensor, ...]] = deque()  # what belongs to the questions being solved
+
+    def questions() -> Iterator[tuple[Tensor, Tensor]]:
         for batch in mine[done:].split(batch_size) if done < len(mine) else ():
             numbers, pair, ids = batch.unbind(1)
             ids = ids.to(device)
             dihedral, colours = tasks.of(ids)
             pairs = grids[pair].to(device)
             inputs, labels = augment(pairs, canvas_size(pairs), dihedral, colours).unbind(1)
-            with autocast():
-                solution = model.solve(inputs, ids, **given)
+            posed.append((numbers, pair, dihedral, colours, labels))
+            yield inputs, ids
+
+    with Interruptible(model, stopped) as solving, autocast():
+        for solution in model.solve_dataset(questions(), batch_size=batch_size, **solve_arguments):
+            numbers, pair, dihedral, colours, labels = posed.popleft()
             beliefs = (solution.halt_logits.cpu().double().sigmoid() / PROBABILITY_UNIT).round().long().tolist()
             predicted = original_grids(solution.answers, dihedral, colours)
             for entry in zip(pair.tolist(), predicted, beliefs, numbers.tolist(), strict=True):
@@ -237,7 +252,8 @@ def evaluate_arc(
             cells = ((solution.answers == labels) & labelled).sum(1) / labelled.sum(1).clamp(min=1)
             believed = (solution.halt_logits > believes) == (cells == 1)
             done += len(numbers)
-            totals += torch.stack([torch.ones_like(cells), cells, believed, solution.steps]).cpu().double().sum(1)
+            scores = (torch.ones_like(cells), cells, believed, solution.steps, solution.total_steps, solution.rollouts)
+            totals += torch.stack([score.cpu().double() for score in scores]).sum(1)
             progress.update(len(numbers))
             if time.perf_counter() - saved > SAVE_SECONDS:
                 store.save(table, totals, done)
@@ -250,16 +266,16 @@ def evaluate_arc(
 
     votes = VoteTable() if votes is None else votes
     votes.update(gather_object(list(table.entries())))
-    predictions, cells, halting, steps = accelerator.reduce(totals.float().to(device)).tolist()
+    sums = accelerator.reduce(totals.float().to(device)).tolist()
+    predictions, cells, halting, steps, total_steps, rollouts = sums
     results = {
         "num_tasks": len(puzzle_ids.unique()),
         "num_examples": len(puzzles),
         "num_predictions": int(ends[-1]),
         "mean_steps": steps / predictions,
-        "max_steps": given.get("max_steps", config.max_solve_steps),
-        "halt_threshold": None if math.isinf(threshold) else threshold,
-        "num_rollouts": given.get("num_rollouts", 1),
-        "noise_std": given.get("noise_std", 0.0),
+        "mean_total_steps": total_steps / predictions,
+        "mean_rollouts": rollouts / predictions,
+        **settings_of(plan),
         "seconds": round(seconds, 3),
         "puzzles_per_second": round(int(ends[-1]) / seconds, 1),
     }

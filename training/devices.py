@@ -153,10 +153,11 @@ def compile_network(
     if accelerator.device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
         accelerator.print("no C++ compiler (g++) found: the network is not compiled, which takes longer")
         return
-    accelerator.print("compiling the network: the first step takes some twenty seconds on a CPU, longer on a GPU")
     if batch_sizes_vary:
+        accelerator.print("compiling the network: the first step of an evaluation takes some twenty seconds")
         model.model.network.compile(dynamic=True)
     else:
+        accelerator.print("compiling the network: the first step takes some twenty seconds on a CPU, longer on a GPU")
         compile_step(model, whole=whole_step and accelerator.device.type == "cuda")
 
 

@@ -26,6 +26,7 @@ from transformers.utils import PROCESSOR_NAME, SAFE_WEIGHTS_NAME, cached_file
 from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmForPuzzleSolving
 from modeling_trm.modeling_trm import IGNORE_INDEX
+from modeling_trm.solving_trm import Plan
 
 from .arguments import require, user_errors
 from .puzzle_table import hold_rows
@@ -98,11 +99,9 @@ def evaluate(
     source_of = torch.tensor([sources.index(source) for source in puzzles.source])
     metrics = puzzles.format.metrics
     totals = torch.zeros(len(sources), 7 + len(metrics), dtype=torch.long, device=device)  # see `summarise`
-    config, given = model.config, {name: value for name, value in solve_arguments.items() if value is not None}
-    threshold = given.get("halt_threshold", config.halt_threshold)
-    believes = 0.0 if math.isinf(threshold) else threshold  # the halting head's verdict, where nothing stops early
-    max_steps = given.get("max_steps", config.max_solve_steps)
-    histogram = torch.zeros(max_steps + 1, dtype=torch.long, device=device)
+    plan = model.plan_solving(**solve_arguments)
+    believes = belief_threshold(plan)
+    histogram = torch.zeros(plan.max_steps + 1, dtype=torch.long, device=device)
     verified = torch.zeros((), dtype=torch.long, device=device)
     mine = torch.arange(len(puzzles))[rank::world]
     hold_rows(model, take(puzzles.puzzle_ids, mine))
@@ -113,7 +112,7 @@ def evaluate(
         total=len(mine), desc="evaluating", unit="puzzle", leave=False, disable=not (show_progress and rank == 0)
     )
     with Interruptible(model, stopped) as solving, autocast():
-        solutions = model.solve_dataset(questions, batch_size=batch_size, **given)
+        solutions = model.solve_dataset(questions, batch_size=batch_size, **solve_arguments)
         for rows, solution in zip(chunks, solutions, strict=True):
             input_ids, labels = puzzles.input_ids[rows].to(device), puzzles.labels[rows].to(device)
             right = (solution.answers == labels) & (labels != IGNORE_INDEX)
@@ -130,7 +129,7 @@ def evaluate(
                 *(metric(input_ids, solution.answers) for metric in metrics.values()),
             )
             totals.index_add_(0, source_of[rows].to(device), torch.stack([score.long() for score in scores], dim=1))
-            histogram += solution.steps.bincount(minlength=max_steps + 1)
+            histogram += solution.steps.bincount(minlength=plan.max_steps + 1)
             if solution.verified is not None:
                 verified += solution.verified.sum()
             progress.update(len(rows))
@@ -144,20 +143,28 @@ def evaluate(
         results["by_source"] = {
             source: summarise(row, list(metrics)) for source, row in zip(sources, totals, strict=True)
         }
-    if "verify" in given:
+    if plan.verify:
         results["verified_accuracy"] = verified.item() / len(puzzles)
     return results | {
         "steps_histogram": {steps: count for steps, count in enumerate(histogram.tolist()) if count},
-        "max_steps": max_steps,
-        "min_steps": given.get("min_steps", 1),
-        "halt_threshold": None if math.isinf(threshold) else threshold,
-        "num_rollouts": given.get("num_rollouts", 1),
-        "noise_std": given.get("noise_std", 0.0),
-        "selection": given.get("selection", "best"),
-        "augmentations": given.get("augmentations", 1),
-        "verify": "verify" in given,
+        **settings_of(plan),
         "seconds": round(seconds, 3),
         "puzzles_per_second": round(len(puzzles) / seconds, 1),
+    }
+
+
+def belief_threshold(plan: Plan) -> float:
+    """The halting logit above which the head is said to believe its answer, also where nothing stops early."""
+    return 0.0 if plan.halt_threshold == math.inf else plan.halt_threshold
+
+
+def settings_of(plan: Plan) -> dict[str, Any]:
+    """The arguments of `solve` that belong beside a score; `halt_threshold` is None where nothing stops early."""
+    names = ("max_steps", "min_steps", "num_rollouts", "noise_std", "selection", "augmentations")
+    return {
+        **{name: getattr(plan, name) for name in names},
+        "halt_threshold": None if plan.halt_threshold == math.inf else plan.halt_threshold,
+        "verify": plan.verify is not None,
     }
 
 

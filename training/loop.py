@@ -129,6 +129,8 @@ def train(
     if args.compile:
         # A schedule of depth changes the step, which would compile anew, but not the network.
         compile_network(model, accelerator, whole_step=args.depth_schedule is None)
+        if accelerator.device.type == "cuda":  # where evaluations are large enough to be worth it
+            compile_network(state.averaged_model, accelerator, batch_sizes_vary=True)
     # The puzzle embeddings have sparse gradients, which their optimizer exchanges.
     dense = [parameter for name, parameter in model.named_parameters() if name != PUZZLE_TABLE]
     copy_from_first([*dense, *model.buffers()])

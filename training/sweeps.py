@@ -31,22 +31,28 @@ def parse_sweep(args: EvalArguments) -> tuple[str, list[Any]]:
     return name, values
 
 
-def plot_sweep(results: Sequence[dict[str, Any]], name: str, path: Path) -> None:
-    """Draws exact accuracy with its 95 % interval against supervision steps per puzzle, all attempts counted."""
+def plot_sweep(results: Sequence[dict[str, Any]], name: str, values: Sequence[Any], path: Path) -> None:
+    """Draws exact accuracy with its 95 % interval against supervision steps per puzzle, all attempts counted.
+
+    Args:
+        results: an evaluation for each of `values`, or for the first of them.
+        name: the option that took the values.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
     labels: dict[tuple[float, ...], list[str]] = {}  # settings that came to the same point share a label
-    for row in results:
+    for row, value in zip(results, values, strict=False):
         point = (row["mean_total_steps"], row["exact_accuracy"], *row["exact_accuracy_ci95"])
-        labels.setdefault(point, []).append(str(row[name]))
+        labels.setdefault(point, []).append(str(value))
     curve = sorted(labels)
     axes.plot([steps for steps, *_ in curve], [100 * exact for _, exact, *_ in curve], marker="o", color=COLOR)
-    for steps, exact, low, high in curve:
+    for number, (steps, exact, low, high) in enumerate(curve):
         axes.plot([steps, steps], [100 * low, 100 * high], color=COLOR, alpha=0.4)
         text = ", ".join(labels[steps, exact, low, high])
-        axes.annotate(text, (steps, 100 * exact), textcoords="offset points", xytext=(-7, 5), ha="right")
+        offset, side = ((-7, 5), "right") if number % 2 == 0 else ((7, -12), "left")  # neighbours may be near
+        axes.annotate(text, (steps, 100 * exact), textcoords="offset points", xytext=offset, ha=side)
     axes.margins(x=0.12)
     if curve[-1][0] > 8 * curve[0][0]:
         axes.set_xscale("log", base=2)
