@@ -489,9 +489,10 @@ def check_puzzles(config: Any, input_ids: Any, puzzle_ids: Any) -> None:
     check_integers("puzzle_ids", puzzle_ids)
     if puzzle_ids.shape != input_ids.shape[:1]:
         raise ValueError(f"puzzle_ids must be [{len(input_ids)}] ids, one per puzzle, not {list(puzzle_ids.shape)}")
-    low, high = int(puzzle_ids.min()), int(puzzle_ids.max())
-    if config.num_puzzle_tokens > 0 and (low < 0 or high >= config.num_puzzles):
-        raise ValueError(f"puzzle_ids must be ids from 0 to {config.num_puzzles - 1}, not from {low} to {high}")
+    if config.num_puzzle_tokens > 0:
+        low, high = int(puzzle_ids.min()), int(puzzle_ids.max())
+        if low < 0 or high >= config.num_puzzles:
+            raise ValueError(f"puzzle_ids must be ids from 0 to {config.num_puzzles - 1}, not from {low} to {high}")
 
 
 __all__ = ["SolvingMixin", "TrmSolution"]
