@@ -214,7 +214,7 @@ def measure(recipe: str, accelerator: Accelerator, rate: float, is_small: bool) 
         name: {
             "milliseconds_per_step": 1000 * seconds[name],
             "host_milliseconds": 1000 * host_seconds(run.step, device),
-            "puzzles_per_second": batch_size / seconds[name],
+            "samples_per_second": batch_size / seconds[name],
             "teraflop_per_second": operations / seconds[name] / 1e12,
             "matrix_share": operations / seconds[name] / rate,
             "peak_mib": memory_of(run.step, device) / 2**20,

@@ -4,28 +4,46 @@
 import copy
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partialmethod
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from functorch.compile import make_boxed_func, min_cut_rematerialization_partition
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import tiny_batch, tiny_model
 from torch import nn
+from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.utils import counters
+from torch.fx import GraphModule
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmModel
 from training import devices, guards
-from training.arguments import TrainArguments
+from training.arguments import TrainArguments, build_config, model_arguments, parse_arguments
 from training.batches import TrainBatches, first_carry
 from training.checkpoint import TrainState
-from training.devices import AlignedLinear, OneDnnLinear, choose_kernels, compile_step, onednn_linear
+from training.devices import (
+    ALIGNMENT,
+    AlignedLinear,
+    OneDnnLinear,
+    build_autocast,
+    choose_kernels,
+    compile_step,
+    onednn_linear,
+)
 from training.guards import StepGuard
 from training.metrics import Meters
 from training.optimizers import ExponentialAverage, build_optimizers, sum_of_equals
 
+ROOT = Path(__file__).parent.parent
 sizes = st.integers(1, 40)
 
 
@@ -141,6 +159,16 @@ def test_padded_products_and_their_gradients_are_the_plain_ones(ins: int, outs: 
         torch.testing.assert_close(ours, reference)
 
 
+@pytest.mark.parametrize(("recipe", "width"), [("sudoku_fast", 9), ("maze_fast", 30)])
+def test_the_length_of_the_fast_recipes_needs_no_padding(recipe: str, width: int) -> None:
+    """Registers fill it up to what tensor cores want; a padded weight is cast at each use."""
+    command = ["--config", str(ROOT / "recipes" / f"{recipe}.yaml")]
+    _, model_args = parse_arguments([TrainArguments, model_arguments()], command)
+    given = {"vocab_size": 10, "seq_len": width**2, "answer_token_ids": None, "num_puzzles": 1}
+    config = build_config(model_args, grid_width=width, **given)
+    assert (config.prefix_len + config.seq_len) % ALIGNMENT == 0
+
+
 class NoWaiting(TorchDispatchMode):
     """Refuses whatever makes the host wait for the device, or the device for the host's memory.
 
@@ -190,18 +218,22 @@ def test_a_training_step_never_waits_for_the_device(task: str, monkeypatch: pyte
         carry = output.carry
 
 
+def whole_step_case(num_puzzle_tokens: int, **fields: Any) -> tuple[TrmForPuzzleSolving, dict[str, torch.Tensor]]:
+    """A model to train, with a table of puzzle embeddings or without, and a batch for it."""
+    fields |= {"num_puzzle_tokens": num_puzzle_tokens, "num_register_tokens": 1}
+    fields |= {} if num_puzzle_tokens else {"puzzle_embedding_size": 0}
+    batch = dict(zip(("input_ids", "puzzle_ids", "labels"), tiny_batch(4), strict=True))
+    return tiny_model(dtype=torch.float32, **fields).train(), batch | {"min_steps": torch.zeros(4)}
+
+
 @pytest.mark.parametrize("num_puzzle_tokens", [0, 2])
 def test_a_whole_step_compiles_as_on_a_gpu(num_puzzle_tokens: int) -> None:
     """Also with puzzle embeddings, whose sparse gradient Inductor refuses."""
-    fields = {"num_puzzle_tokens": num_puzzle_tokens, "num_register_tokens": 1}
-    fields |= {} if num_puzzle_tokens else {"puzzle_embedding_size": 0}
     gradients = []
     for compiled in (False, True):
-        model = tiny_model(dtype=torch.float32, **fields).train()
+        model, batch = whole_step_case(num_puzzle_tokens)
         if compiled:
             compile_step(model, whole=True)
-        names = ("input_ids", "puzzle_ids", "labels")
-        batch = dict(zip(names, tiny_batch(4), strict=True)) | {"min_steps": torch.zeros(4)}
         counters.clear()
         output = model(**batch, carry=first_carry(model, batch))
         first = counters["stats"]["unique_graphs"]
@@ -210,3 +242,79 @@ def test_a_whole_step_compiles_as_on_a_gpu(num_puzzle_tokens: int) -> None:
         gradients.append([p.grad.to_dense() for p in model.parameters() if p.grad is not None])
     for plain, ours in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, plain, atol=1e-4, rtol=1e-3)
+
+
+@pytest.fixture
+def autocast(monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContextManager]:
+    """The loop's, on any CPU."""
+    monkeypatch.setattr(devices, "has_bf16", lambda device: True)
+    return build_autocast(TrainArguments(), SimpleNamespace(device=torch.device("cpu")))
+
+
+class Casts(TorchDispatchMode):
+    """Counts how often each parameter of a model is cast."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.names = {parameter.data_ptr(): name for name, parameter in model.named_parameters()}
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._to_copy.default and args[0].data_ptr() in self.names:
+            self.counts[self.names[args[0].data_ptr()]] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_autocast_casts_a_weight_once_per_step(autocast: Callable[[], AbstractContextManager]) -> None:
+    """Those of all products, and however often the recursion uses them, with gradient or without."""
+    model, batch = whole_step_case(2)
+    carry, products = None, [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    for _ in range(2):
+        with Casts(model) as casts, autocast():
+            carry = model(**batch, carry=carry or first_carry(model, batch)).carry
+        assert casts.counts == dict.fromkeys([*(f"{name}.weight" for name in products), "halt_head.bias"], 1)
+
+
+@pytest.mark.parametrize(("num_puzzle_tokens", "num_graphs"), [(0, 1), (2, 5)])
+def test_a_whole_step_is_few_graphs_that_cast_a_weight_once(
+    num_puzzle_tokens: int, num_graphs: int, autocast: Callable[[], AbstractContextManager], monkeypatch
+) -> None:
+    """Compiled up to what Inductor would generate code for: the recursion in one graph, the same at every step.
+
+    Puzzle embeddings stay outside and cut the step into pieces.
+    """
+    traced: list[GraphModule] = []  # by Dynamo
+    lowered: list[GraphModule] = []  # forward and backward, with autocast's casts
+
+    def lower(module: GraphModule, inputs: list[torch.Tensor]) -> Callable:
+        lowered.append(module)
+        return make_boxed_func(module.forward)
+
+    def record(module: GraphModule, inputs: list[torch.Tensor]) -> Callable:
+        traced.append(module)
+        return aot_autograd(fw_compiler=lower, partition_fn=min_cut_rematerialization_partition)(module, inputs)
+
+    torch.compiler.reset()
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=record))
+    model, batch = whole_step_case(num_puzzle_tokens, token_mixer="mlp")
+    compile_step(model, whole=True)
+    carry = None
+    for _ in range(3):
+        with autocast():
+            output = model(**batch, carry=carry or first_carry(model, batch))
+        output.loss.backward()
+        carry = output.carry
+    assert len(traced) == num_graphs
+
+    updates = model.config.deep_cycles * (model.config.latent_cycles + 1)
+    products = [isinstance(module, nn.Linear) for module in model.model.network.modules()].count(True)
+    uses = [sum(node.target is nn.functional.linear for node in module.graph.nodes) for module in traced]
+    assert max(uses) >= updates * products
+
+    casts = [
+        node for module in lowered for node in module.graph.nodes if node.target is torch.ops.aten._to_copy.default
+    ]
+    inputs = [
+        node.args[0] for node in casts if node.args[0].op == "placeholder" and node.kwargs["dtype"] == torch.bfloat16
+    ]
+    assert products < len(inputs) == len(set(inputs)) <= len(list(model.parameters()))

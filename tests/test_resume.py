@@ -1,6 +1,7 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """No way to lose a run: kills, signals, full disks, damaged checkpoints, other numbers of processes."""
 
+import gzip
 import multiprocessing
 import os
 import random
@@ -10,8 +11,10 @@ import subprocess
 import sys
 import time
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -23,10 +26,12 @@ from test_train import ROOT, assert_same_training, checkpoint_tensors, command, 
 from tiny import tiny_batch, tiny_model
 
 import train
+from datasets_scripts.sudoku import BUNDLED_FOLDER
 from modeling_trm import TrmForPuzzleSolving
 from training.arguments import TrainArguments, UserError, build_config, model_arguments, parse_arguments
 from training.checkpoint import TrainState, list_checkpoints, load_checkpoint, load_local, save_checkpoint
 from training.optimizers import ExponentialAverage, build_optimizers
+from training.stopping import Stopper
 from training.storage import find_damage, load_tensors, save_tensors, write_manifest
 
 # As small as training gets: what is tested does not depend on the size.
@@ -246,12 +251,51 @@ def test_another_recipe_can_be_insisted_on(uninterrupted: Path, tmp_path: Path, 
         main(tmp_path, **changes, resume_anyway=True, hidden_size=32)
 
 
+def test_other_data_alone_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """The same command, with other puzzles in the files of `data_dir`; the message is for people, without hashes."""
+    with gzip.open(BUNDLED_FOLDER / "train.csv.gz", "rt") as file:
+        head, *rows = islice(file, 21)
+
+    def write_puzzles(chosen: list[str]) -> None:
+        for split in ("train", "test"):
+            (tmp_path / f"{split}.csv").write_text(head + "".join(chosen))
+
+    fields = {"dataset_config": "extreme", "data_dir": tmp_path, "num_train_puzzles": 10, "max_steps": 1}
+    write_puzzles(rows[:10])
+    main(tmp_path / "run", **fields)
+    write_puzzles(rows[10:])
+    with pytest.raises(UserError) as refusal:
+        main(tmp_path / "run", **fields)
+    says = (
+        "was trained with other data (these are not the training puzzles that the run was started with): set it back"
+    )
+    assert says in str(refusal.value) and "--resume_anyway true" in str(refusal.value)
+    main(tmp_path / "run", **fields, resume_anyway=True)
+    assert "that the run was started with): the puzzles in work start anew" in capsys.readouterr().out
+
+
 def test_the_optimizer_can_change_without_its_moments(tmp_path: Path) -> None:
     main(tmp_path, max_steps=5)
     main(tmp_path, max_steps=6, use_muon=False, optimizer="adamw", resume_anyway=True)
     names = checkpoint_tensors(tmp_path).keys()
     assert not any("momentum_buffer" in name for name in names)
     assert any("exp_avg_sq" in name for name in names)
+
+
+def test_activation_checkpointing_saves_memory_and_changes_nothing(tmp_path: Path) -> None:
+    """Less is kept for the backward passes; the trained weights are the same to the last bit."""
+    kept = {}
+    for flag in (False, True):
+        kept[flag] = 0
+
+        def keep(tensor: torch.Tensor, flag: bool = flag) -> torch.Tensor:
+            kept[flag] += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            main(tmp_path / str(flag), max_steps=5, activation_checkpointing=flag)
+    assert 0 < kept[True] < kept[False] / 3
+    assert_same_training(*(tmp_path / str(flag) for flag in kept))
 
 
 def wait_for_step(run: subprocess.Popen, folder: Path, step: int) -> None:
@@ -382,6 +426,29 @@ def test_training_survives_a_full_disk(uninterrupted: Path, small_disk: Path) ->
 
 
 @pytest.mark.slow
+def test_the_real_size_goes_on_from_a_checkpoint_in_parts(tmp_path: Path) -> None:
+    """`sudoku_fast` with its optimizers and growing depth: equal byte for byte, in files that can be carried."""
+    recipe = {"--config": ROOT / "recipes" / "sudoku_fast.yaml", "--compile": False, "--checkpoint_max_shard_size": 15}
+    sizes = {"--batch_size": 2, "--max_steps": 4, "--save_steps": 2, "--log_steps": 1, "--num_test_puzzles": 2}
+    sizes["--max_solve_steps"] = 1
+
+    def run(name: str) -> None:
+        fields = recipe | sizes | {"--output_dir": tmp_path / name}
+        train.main([str(word) for pair in fields.items() for word in pair])
+
+    run("whole")
+    with patch.object(Stopper, "reason", side_effect=[None, "SIGTERM"]):
+        run("stopped")
+    (checkpoint,) = list_checkpoints(tmp_path / "stopped")
+    assert checkpoint.name == "step-00000002"
+    run("stopped")
+    assert_same_training(tmp_path / "whole", tmp_path / "stopped")
+    for folder in list_checkpoints(tmp_path / "stopped"):
+        file_sizes = [path.stat().st_size for path in folder.iterdir()]
+        assert max(file_sizes) <= 15 * 2**20 and 45e6 < sum(file_sizes) <= 60 * 2**20
+
+
+@pytest.mark.slow
 def test_twenty_kills_at_random_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """kill -9, twenty times in a row, with a checkpoint at every step: in the end, the uninterrupted run's weights."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
@@ -411,4 +478,28 @@ def test_twenty_kills_at_random_moments(tmp_path: Path, monkeypatch: pytest.Monk
     models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("killed", "whole")]
     assert models[0] == models[1]
     steps = [[line["step"] for line in log_lines(tmp_path / name)] for name in ("killed", "whole")]
+    assert steps[0] == steps[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+def test_two_processes_killed_at_random_moments(tmp_path: Path) -> None:
+    """kill -9 of both and of their launcher, three times, with a checkpoint at every step, and Muon."""
+    fields, dice = {**SMALL, "max_steps": 100}, random.Random(0)
+    for _ in range(3):
+        run, before = start(tmp_path / "killed", 2, **{**fields, "save_steps": 1}), len(log_lines(tmp_path / "killed"))
+        steps = dice.randint(1, 6)
+        while len(log_lines(tmp_path / "killed")) < before + steps:
+            assert run.poll() is None, run.communicate()[0]
+            time.sleep(0.001)
+        time.sleep(dice.uniform(0, 0.1))
+        workers = children(run.pid)
+        assert len(workers) == 2
+        for pid in dice.sample([*workers, run.pid], 3):
+            os.kill(pid, signal.SIGKILL)
+        run.communicate()
+    assert "going on from step" in finish(start(tmp_path / "killed", 2, **{**fields, "save_steps": 50}))
+    finish(start(tmp_path / "whole", 2, **{**fields, "save_steps": 50}))
+    assert_same_training(tmp_path / "whole", tmp_path / "killed")
+    steps = [[line["step"] for line in log_lines(tmp_path / name)] for name in ("whole", "killed")]
     assert steps[0] == steps[1]

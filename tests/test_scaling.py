@@ -1,8 +1,13 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""The launch files of docs/scaling.md: what Accelerate makes of them, and what the Slurm script starts where."""
+"""The launch files of docs/scaling.md, and the benchmark of its figures.
 
+What Accelerate makes of them, what the Slurm script starts where, and whether the benchmark counts and divides right.
+"""
+
+import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +71,28 @@ def test_the_operations_of_a_step_are_counted(recipe: str) -> None:
     heads = 3 * hidden * (config.seq_len * config.vocab_size + 2)
     expected = 2 * rows * (passes * config.num_hidden_layers * (channels + positions) + heads)
     assert count_operations(recipe, is_small=True) == pytest.approx(expected, rel=0.01)
+
+
+def test_the_benchmark_writes_figures_that_agree() -> None:
+    """As a command, for one of its cases; rounded to four digits."""
+    command = [sys.executable, "-m", "benchmarks.gpu", "--recipes", "sudoku_extreme"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=FOLDER.parent.parent, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    assert results["small"] and results["num_threads"] and results["versions"] and "commit" in results
+    case, seconds = results["sudoku_extreme"], {}
+    assert case["preparation_seconds"] > 0
+    assert case["teraflop_per_step"] == pytest.approx(
+        count_operations("sudoku_extreme", is_small=True) / 1e12, rel=1e-3
+    )
+    for name in ("compiled", "eager", "official"):
+        own = case[name]
+        seconds[name] = own["milliseconds_per_step"] / 1000
+        assert own["samples_per_second"] * seconds[name] == pytest.approx(case["batch_size"], rel=2e-3)
+        assert own["teraflop_per_second"] * seconds[name] == pytest.approx(case["teraflop_per_step"], rel=2e-3)
+        share = own["teraflop_per_second"] / results["matrix_teraflop_per_second"]
+        assert own["matrix_share"] == pytest.approx(share, rel=2e-3)
+        assert own["host_milliseconds"] > 0 and "peak_mib" in own
+    speedup = seconds["official"] / seconds["compiled"]
+    assert case["speedup_over_official"] == pytest.approx(speedup, rel=2e-3)

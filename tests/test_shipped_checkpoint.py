@@ -3,15 +3,31 @@
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 
+from training.arguments import TrainArguments, model_arguments, parse_arguments, read_recipe
 from training.evaluation import load_model, weights_of
 
 ROOT = Path(__file__).parent.parent
-# folder: configuration of its puzzles, number of them, and the share that it must solve
-CHECKPOINTS = {"trm-sudoku-easy": ("easy-sample", 200, 0.98), "trm-sudoku-small": ("hard-sample", 40, 0.2)}
+
+
+class Checkpoint(NamedTuple):
+    """The recipe that repeats it, the most bytes of its weights, and the share of which puzzles it must solve."""
+
+    recipe: str
+    max_bytes: float
+    config: str
+    count: int
+    share: float
+
+
+CHECKPOINTS = {
+    "trm-sudoku-easy": Checkpoint("sudoku_easy_long", 1.2e6, "easy-sample", 200, 0.98),
+    "trm-sudoku-small": Checkpoint("sudoku_small", 1.6e6, "hard-sample", 40, 0.2),
+}
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
@@ -22,15 +38,33 @@ def test_its_results_are_of_its_weights_and_its_card_quotes_them(name: str) -> N
     for result in results:
         assert result["weights"] == weights_of(folder)
         assert f"{result['exact_accuracy']:.1%}".removesuffix("%") in card
-    assert (folder / "model.safetensors").stat().st_size < 1.6e6
+    assert (folder / "model.safetensors").stat().st_size <= CHECKPOINTS[name].max_bytes
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_its_recipe_repeats_it(name: str) -> None:
+    """The run it comes from had every field as the recipe, and the defaults, have it today; but for folders' names."""
+    recipe = ROOT / "recipes" / f"{CHECKPOINTS[name].recipe}.yaml"
+    fields = {
+        field: value
+        for parsed in parse_arguments([TrainArguments, model_arguments()], ["--config", str(recipe)])
+        for field, value in vars(parsed).items()
+    }
+    record = json.loads((ROOT / name / "train_args.json").read_text())
+    recorded = record["arguments"]
+    folders = {"output_dir", "init_from"}
+    assert read_recipe(recipe).keys() - folders <= recorded.keys()
+    for field in recorded.keys() - folders:
+        assert recorded[field] == fields[field], field
+    assert record["step"] == record["max_steps"] == fields["max_steps"]
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_it_solves_what_its_results_say(name: str, sudoku_splits) -> None:
-    config, count, share = CHECKPOINTS[name]
-    puzzles, model = sudoku_splits[config]["test"], load_model(str(ROOT / name), torch.float32)
-    answers = model.solve(puzzles.input_ids[:count]).answers
-    assert (answers == puzzles.labels[:count]).all(1).float().mean() >= share
+    checkpoint = CHECKPOINTS[name]
+    puzzles = sudoku_splits[checkpoint.config]["test"].first(checkpoint.count)
+    answers = load_model(str(ROOT / name), torch.float32).solve(puzzles.input_ids).answers
+    assert (answers == puzzles.labels).all(1).float().mean() >= checkpoint.share
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)

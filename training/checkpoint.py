@@ -38,6 +38,7 @@ from .storage import (
 )
 
 FOLDER_NAME = re.compile(r"step-(\d{8})")
+OTHER_DATA = "other data (these are not the training puzzles that the run was started with)"
 PROGRESS = ("step", "best_accuracy", "seconds", "device_seconds")  # fields of the state that are numbers
 
 
@@ -168,7 +169,7 @@ def load_checkpoint(
     record = json.loads((folder / "state.json").read_text())
     before = defaults() | record["settings"]
     changes = {
-        name: f"{name}={before.get(name)}, not {value}"
+        name: OTHER_DATA if name == "data" else f"{name}={before.get(name)}, not {value}"
         for name, value in settings.items()
         if before.get(name) != value
     }
