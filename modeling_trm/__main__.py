@@ -1,7 +1,7 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Solves one puzzle on screen, step by step:  python -m modeling_trm --model runs/sudoku_easy 53..7....6..195...
 
-The puzzle is a string, a file, or standard input.
+The puzzle is a string, a file, or standard input. Without `--model` the repository's own `trm-sudoku-easy` solves it.
 """
 
 import argparse
@@ -18,13 +18,24 @@ from transformers.utils import logging
 from .pipeline_trm import PuzzleSolvingPipeline
 
 PICTURES = ("gif", "png", "html")
+OWN_MODEL = Path(__file__).parents[1] / "trm-sudoku-easy"  # there in a clone, not in an installed package
 
 
 def read_puzzle(given: str) -> str:
     """The puzzle itself: `given`, the text of the file of that name, or standard input for `-`."""
     if given == "-":
         return sys.stdin.read()
-    return Path(given).read_text() if len(given) < 1024 and os.path.isfile(given) else given
+    if os.path.isdir(given):
+        raise ValueError(f"{given} is a folder: give a puzzle, or a file that holds one")
+    try:
+        return Path(given).read_text() if os.path.isfile(given) else given
+    except UnicodeDecodeError:
+        raise ValueError(f"{given} holds no text, so no puzzle") from None
+
+
+def is_missing(given: str) -> bool:
+    """Whether what was given, and is no puzzle, was meant to be a file: `puzzles/one`, `one.txt`."""
+    return not os.path.exists(given) and ("/" in given or Path(given).suffix[1:].isalpha())
 
 
 def write(path: Path, picture: str | bytes) -> None:
@@ -40,21 +51,40 @@ def fail(message: str) -> int:
     return 2
 
 
+def verdict(solved: bool, verified: bool | None) -> str:
+    """What became of the puzzle, in one sentence; `verified` is `None` for puzzles without rules."""
+    if verified is False:
+        return "Not solved: the answer breaks the rules."
+    if solved:
+        return "Solved: the answer keeps the rules." if verified else "Solved, the model believes."
+    return "The steps ran out before the model was sure" + (", but the answer keeps the rules." if verified else ".")
+
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m modeling_trm", description="Solve a puzzle step by step.")
+    parser.add_argument("puzzle", nargs="?", help="the puzzle, a file that holds it, or - for standard input")
     parser.add_argument(
-        "puzzle", nargs="?", default="-", help="the puzzle, a file that holds it, or - for standard input"
+        "--model",
+        default=str(OWN_MODEL),
+        required=not OWN_MODEL.is_dir(),
+        help="folder or Hub repository of a trained model; trm-sudoku-easy, if that is there, when not given",
     )
-    parser.add_argument("--model", required=True, help="folder or Hub repository of a trained model")
     parser.add_argument("--max_steps", type=int, help="the most steps; the model's own when not given")
+    parser.add_argument("--halt_threshold", type=float, help="logit above which an answer is believed")
     parser.add_argument("--num_rollouts", type=int, default=1, help="the most attempts, while the model is in doubt")
     parser.add_argument("--noise_std", type=float, default=0.0, help="deviation of the noise that attempts differ by")
     parser.add_argument("--augmentations", type=int, default=1, help="symmetric views that attempts are made on")
+    parser.add_argument("--selection", choices=("best", "vote"), default="best", help="which attempt's answer counts")
     parser.add_argument("--verify", action="store_true", help="let the rule of the puzzle decide what is solved")
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise")
     for name in PICTURES:
         parser.add_argument(f"--{name}", type=Path, metavar=f"OUT.{name}", help=f"draw the steps into a {name} file")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.puzzle is None:
+        if sys.stdin.isatty():
+            parser.error("give a puzzle, a file that holds it, or one on standard input")
+        args.puzzle = "-"
+    return args
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,8 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, SafetensorError, StrictDataclassError) as error:
         return fail(f"cannot load the model {args.model}: {error}")
     solve = PuzzleSolvingPipeline(model=model, processor=processor)
-    names = ("max_steps", "num_rollouts", "noise_std", "augmentations", "verify", "seed")
-    options = {name: getattr(args, name) for name in names}
+    options = {name: value for name, value in vars(args).items() if name not in ("puzzle", "model", *PICTURES)}
     try:
         result = solve(read_puzzle(args.puzzle), return_steps=True, **options)
         if isinstance(result, list):
@@ -76,13 +105,11 @@ def main(arguments: list[str] | None = None) -> int:
         for path, picture in pictures.items():
             write(path, picture)
     except (ValueError, OSError, ImportError) as error:
-        return fail(str(error))
+        return fail(f"there is no file {args.puzzle}, and {error}" if is_missing(args.puzzle) else str(error))
 
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     print(processor.render(result, "ansi" if color else "text"), end="\n\n")
-    print("The model stopped by itself." if result["solved"] else "The steps ran out: not solved with confidence.")
-    if "verified" in result:
-        print("The answer keeps the rules." if result["verified"] else "The answer breaks the rules: not solved.")
+    print(verdict(result["solved"], result.get("verified")))
     for path in pictures:
         print(f"wrote {path}")
     return 0

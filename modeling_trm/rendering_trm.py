@@ -98,15 +98,18 @@ def mark(grid: Grid, question: Grid, previous: Grid, box: Box, label: Grid | Non
     clashing = clashes(grid, box) if box else set()
 
     def cell(row: int, column: int) -> Cell:
-        symbol = grid[row][column]
+        symbol, asked = grid[row][column], at(question, row, column)
         changed = symbol != at(previous, row, column)
-        if label is not None and symbol != at(question, row, column):
-            return Cell(symbol, "right" if symbol == at(label, row, column) else "wrong", changed)
-        overwritten = box is not None and at(question, row, column) not in (symbol, BLANK)
-        if (row, column) in clashing or overwritten:
+        if label is not None:
+            wrong = symbol != at(label, row, column)
+        else:
+            wrong = (row, column) in clashing or (box is not None and asked not in (symbol, BLANK))
+        if wrong:
             return Cell(symbol, "wrong", changed)
-        if symbol == at(question, row, column):
+        if symbol == asked:
             return Cell(symbol, "blank" if symbol == BLANK else "given", changed)
+        if label is not None:
+            return Cell(symbol, "right", changed)
         return Cell(symbol, "changed" if changed else "settled", changed)
 
     return [[cell(row, column) for column in range(len(grid[row]))] for row in range(len(grid))]
@@ -115,6 +118,16 @@ def mark(grid: Grid, question: Grid, previous: Grid, box: Box, label: Grid | Non
 def at(grid: Grid, row: int, column: int) -> str:
     """The symbol of a cell, also outside the grid."""
     return grid[row][column] if row < len(grid) and column < len(grid[row]) else OUTSIDE
+
+
+def changed_cells(grid: Grid, previous: Grid) -> list[list[int]]:
+    """The [row, column] of each cell of `grid` that `previous`, maybe of another size, has not or has otherwise."""
+    return [
+        [row, column]
+        for row, symbols in enumerate(grid)
+        for column, symbol in enumerate(symbols)
+        if symbol != at(previous, row, column)
+    ]
 
 
 def clashes(grid: Grid, box: tuple[int, int]) -> set[tuple[int, int]]:
@@ -128,15 +141,20 @@ def clashes(grid: Grid, box: tuple[int, int]) -> set[tuple[int, int]]:
     return {cell for cells in seen.values() if len(cells) > 1 for cell in cells}
 
 
-def background(cell: Cell, box: Box) -> str | None:
-    """Colour behind a cell, hexadecimal; `None` for a symbol without a colour of its own, which is written instead."""
-    if box:
-        return HIGHLIGHT if cell.changed else PAPER
-    return TILES.get(cell.symbol)
+def is_tile(cell: Cell, box: Box) -> bool:
+    """Whether a cell is drawn as a colour; a dot tells that it is new. Any other has its symbol, on a highlight."""
+    return box is None and cell.symbol in TILES
+
+
+def background(cell: Cell, box: Box) -> str:
+    """Colour behind a cell, hexadecimal."""
+    if is_tile(cell, box):
+        return TILES[cell.symbol]
+    return HIGHLIGHT if cell.changed else PAPER
 
 
 def is_written(cell: Cell, box: Box) -> bool:
-    return cell.symbol not in (BLANK, OUTSIDE) if box else cell.symbol not in TILES
+    return not is_tile(cell, box) and (cell.symbol not in (BLANK, OUTSIDE) or cell.kind == "wrong")
 
 
 # Text
@@ -146,9 +164,9 @@ def draw_ansi(frames: list[Frame], box: Box) -> str:
     """All frames with colours: styled digits in a Sudoku, tiles of two columns in other grids, dotted where new."""
 
     def styled(cell: Cell) -> str:
-        fill = None if box else TILES.get(cell.symbol)
-        if fill is None:
+        if not is_tile(cell, box):
             return f"\033[{ANSI_STYLES[cell.kind]}m{cell.symbol}\033[0m"
+        fill = background(cell, box)
         red, green, blue = (int(fill[start : start + 2], 16) for start in (0, 2, 4))
         ink = 30 if red + green + blue > 380 else 97
         return f"\033[{ink};48;2;{red};{green};{blue}m{'··' if cell.changed else '  '}\033[0m"
@@ -197,9 +215,12 @@ def draw_frame(frame: Frame, box: Box) -> Any:
         for column, cell in enumerate(cells):
             x, y = left + column * size, head + row * size
             outline = f"#{FAINT}" if size >= 12 else None
-            draw.rectangle((x, y, x + size, y + size), f"#{background(cell, box) or PAPER}", outline)
+            draw.rectangle((x, y, x + size, y + size), f"#{background(cell, box)}", outline)
             if cell.kind == "wrong" and not box:
                 draw.rectangle((x + 1, y + 1, x + size - 1, y + size - 1), None, f"#{INKS['wrong']}", 2)
+            if cell.changed and is_tile(cell, box):
+                start, end = 0.38 * size, 0.62 * size
+                draw.ellipse((x + start, y + start, x + end, y + end), f"#{PAPER}", f"#{INK}")
             if is_written(cell, box):
                 ink = f"#{INKS.get(cell.kind, INK)}"
                 draw.text((x + size / 2, y + size / 2), cell.symbol, ink, font, anchor="mm")
@@ -262,6 +283,7 @@ td.top {{ border-top: 2px solid #{ink}; }} td.left {{ border-left: 2px solid #{i
 table.boxes {{ border: 2px solid #{ink}; }}
 td.given {{ font-weight: bold; }} {inks}
 table:not(.boxes) td.wrong {{ box-shadow: inset 0 0 0 2px currentColor; }}
+td.new::after {{ content: "•"; color: #{paper}; text-shadow: 0 0 2px #{ink}, 0 0 2px #{ink}; }}
 input {{ width: 16rem; vertical-align: middle; }}
 </style>
 <div id="caption"></div><table id="grid"{boxes}></table>
@@ -300,9 +322,10 @@ def draw_html(frames: list[Frame], box: Box) -> str:
     """A page that needs nothing else: the frames, a slider and a button that plays them."""
 
     def drawn(cell: Cell, row: int, column: int) -> tuple[str, str, str]:
-        lines = [box and row % box[0] == 0 and "top", box and column % box[1] == 0 and "left"]
-        classes = " ".join([cell.kind, *(line for line in lines if line)])
-        return cell.symbol if is_written(cell, box) else "", classes, f"#{background(cell, box) or PAPER}"
+        lines = ["top" if box and row % box[0] == 0 else None, "left" if box and column % box[1] == 0 else None]
+        new = "new" if cell.changed and is_tile(cell, box) else None
+        classes = " ".join(filter(None, [cell.kind, new, *lines]))
+        return cell.symbol if is_written(cell, box) else "", classes, f"#{background(cell, box)}"
 
     def grid(frame: Frame) -> list[list[tuple[str, str, str]]]:
         return [

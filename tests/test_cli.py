@@ -49,7 +49,7 @@ def test_a_puzzle_on_the_command_line(folder: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     check_shown(done.stdout, expected_grids(folder))
     assert done.stdout.count("After step") == 3
-    assert "The steps ran out" in done.stdout
+    assert "Not solved: the answer breaks the rules." in done.stdout
     assert "Traceback" not in done.stderr
 
 
@@ -71,14 +71,40 @@ def test_a_puzzle_in_a_file(folder: Path, tmp_path: Path, capsys: pytest.Capture
     check_shown(capsys.readouterr().out, expected_grids(folder, 2))
 
 
-def test_it_says_when_the_model_stopped_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = tiny_model(dtype=torch.float32, vocab_size=8, seq_len=36, halt_threshold=-1e9)
+@pytest.mark.parametrize(
+    ("flags", "believes", "keeps_rules", "sentence"),
+    [
+        ([], True, True, "Solved: the answer keeps the rules."),
+        ([], True, False, "Not solved: the answer breaks the rules."),
+        ([], True, None, "Solved, the model believes."),
+        ([], False, True, "The steps ran out before the model was sure, but the answer keeps the rules."),
+        ([], False, False, "Not solved: the answer breaks the rules."),
+        ([], False, None, "The steps ran out before the model was sure."),
+        (["--verify"], True, True, "Solved: the answer keeps the rules."),
+        (["--verify"], False, True, "Solved: the answer keeps the rules."),
+        (["--verify"], True, False, "Not solved: the answer breaks the rules."),
+    ],
+)
+def test_one_sentence_says_what_became_of_the_puzzle(
+    flags: list[str],
+    believes: bool,
+    keeps_rules: bool | None,
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threshold = -1e9 if believes else 1e9
+    model = tiny_model(dtype=torch.float32, vocab_size=8, seq_len=36, halt_threshold=threshold, max_solve_steps=2)
     model.save_pretrained(tmp_path)
     PROCESSOR.save_pretrained(tmp_path)
-    assert main(["--model", str(tmp_path), PUZZLE]) == 0
-    shown = capsys.readouterr().out
-    assert shown.count("After step") == 1
-    assert "The model stopped by itself." in shown
+
+    def rule(input_ids: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(answers),), keeps_rules)
+
+    monkeypatch.setattr(TrmProcessor, "verifier", None if keeps_rules is None else property(lambda processor: rule))
+    assert main(["--model", str(tmp_path), PUZZLE, *flags]) == 0
+    assert capsys.readouterr().out.rstrip().splitlines()[-1] == sentence
 
 
 @pytest.mark.parametrize(
@@ -89,9 +115,15 @@ def test_it_says_when_the_model_stopped_by_itself(tmp_path: Path, capsys: pytest
         (["--model", "FOLDER", PUZZLE, "--max_steps", "0"], "max_steps=0"),
         (["--model", "nowhere/at-all", PUZZLE], "cannot load the model nowhere/at-all"),
         (["--model", "BARE", PUZZLE], "config.json"),
+        (["--model", "MUTE", PUZZLE], "without processor_config.json"),
         (["--model", "TORN", PUZZLE], "cannot load the model"),
         (["--model", "ABSURD", PUZZLE], "vocab_size=0"),
         (["--model", "FOLDER"], "puzzle 1 has 0 cells"),
+        (["--model", "FOLDER", "puzzle.txt"], "there is no file puzzle.txt, and puzzle 1 has 10 cells"),
+        (["--model", "FOLDER", "puzzles/one"], "there is no file puzzles/one, and puzzle 1 has 11 cells"),
+        (["--model", "FOLDER", "PLACE"], "is a folder"),
+        (["--model", "FOLDER", "BINARY"], "binary holds no text"),
+        (["--model", "FOLDER", "TWO"], "these are 2 puzzles: give one"),
     ],
     ids=[
         "length",
@@ -99,9 +131,15 @@ def test_it_says_when_the_model_stopped_by_itself(tmp_path: Path, capsys: pytest
         "steps",
         "model",
         "no configuration",
+        "no processor",
         "torn weights",
         "absurd sizes",
         "nothing on standard input",
+        "no file",
+        "no file there",
+        "a folder",
+        "a binary file",
+        "two puzzles",
     ],
 )
 def test_a_mistake_is_one_line(
@@ -114,10 +152,14 @@ def test_a_mistake_is_one_line(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     places = {"FOLDER": str(folder)}
-    for name in ("BARE", "TORN", "ABSURD"):
+    for name in ("BARE", "MUTE", "TORN", "ABSURD"):
         places[name] = str(tmp_path / name)
         shutil.copytree(folder, places[name])
+    places |= {"PLACE": str(tmp_path), "BINARY": str(tmp_path / "binary"), "TWO": str(tmp_path / "two")}
+    (tmp_path / "binary").write_bytes(b"\x89PNG\xff")
+    (tmp_path / "two").write_text(f"{PUZZLE}\n{PUZZLE}\n")
     (tmp_path / "BARE" / "config.json").unlink()
+    (tmp_path / "MUTE" / "processor_config.json").unlink()
     (tmp_path / "TORN" / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
     absurd = (folder / "config.json").read_text().replace('"vocab_size": 8', '"vocab_size": 0')
     (tmp_path / "ABSURD" / "config.json").write_text(absurd)
@@ -127,6 +169,24 @@ def test_a_mistake_is_one_line(
     assert shown.err.startswith("error: ")
     assert len(shown.err.splitlines()) == 1
     assert message in shown.err
+
+
+def test_a_terminal_without_a_puzzle_is_told_what_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", terminal := io.StringIO())
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    assert "give a puzzle" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_without_a_model_the_repository_s_own_solves(capsys: pytest.CaptureFixture[str]) -> None:
+    puzzle = "3.4.752..15.24...3...6.31.55.83..4...13524..7.........7..8...648.54.27.149.7....."
+    assert main([puzzle, "--selection", "vote", "--halt_threshold", "5"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("Solved: the answer keeps the rules.")
+    assert main([puzzle, "--halt_threshold", "1e9"]) == 0
+    assert "The steps ran out before the model was sure, but the answer keeps" in capsys.readouterr().out
 
 
 def test_a_mistake_ends_the_process_with_status_2(folder: Path) -> None:

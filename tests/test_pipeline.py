@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from transformers import pipeline
 from modeling_trm import PuzzleSolvingPipeline, TrmConfig, TrmForPuzzleSolving, TrmProcessor
 from modeling_trm.__main__ import main
 from modeling_trm.rules_trm import is_solved_sudoku
+from modeling_trm.symmetries_trm import random_dihedral_symmetry
 
 PUZZLE = "1..4.63.5.....2...6..3.5.4......1.3."
 OTHER = "." * 35 + "2"
@@ -50,7 +52,7 @@ def test_it_says_what_solve_says(solver):
         assert result["puzzle"] == solver.processor.to_grid(input_ids[row])
         assert result["answer"] == solver.processor.decode(solution.answers[row])
         assert "".join(map("".join, result["grid"])) == result["answer"]
-        assert result["solved"] == bool(solution.halted[row])
+
         assert result["confidence"] == pytest.approx(torch.sigmoid(solution.halt_logits[row]).item())
         assert (result["steps"], result["rollouts"]) == (steps, 1)
         assert result["verified"] == bool(is_solved_sudoku(input_ids[row : row + 1], solution.answers[row : row + 1]))
@@ -83,12 +85,45 @@ def test_options_of_the_pipeline_hold_unless_a_call_says_otherwise(solver):
     assert patient(PUZZLE, max_steps=2)["steps"] == 2
 
 
+def test_the_batch_size_of_the_pipeline_holds_unless_a_call_says_otherwise(solver, monkeypatch):
+    solve, sizes = solver.model.solve, []
+
+    def recorded(*args, batch_size, **options):
+        sizes.append(batch_size)
+        return solve(*args, batch_size=batch_size, **options)
+
+    monkeypatch.setattr(solver.model, "solve", recorded)
+    own = pipeline("puzzle-solving", model=solver.model, processor=solver.processor, device=-1, batch_size=1)
+    assert own([PUZZLE, OTHER]) == own([PUZZLE, OTHER], batch_size=2)
+    assert sizes == [1, 2]
+
+
 def test_a_verifier_is_reported(solver):
     def never(input_ids: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
         return torch.zeros(len(answers), dtype=torch.bool)
 
     result = solver(PUZZLE, verify=never, num_rollouts=4, noise_std=0.1)
     assert (result["verified"], result["rollouts"]) == (False, 4)
+
+
+@pytest.mark.parametrize("believes", [True, False])
+@pytest.mark.parametrize("keeps_rules", [True, False])
+def test_what_is_called_solved(solver, believes, keeps_rules, monkeypatch):
+    """The verifier's word, where it was asked; else the model's, unless the rules of the puzzle say no."""
+
+    def verdict(input_ids: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(answers),), keeps_rules)
+
+    threshold = -1e9 if believes else 1e9
+    for options in ({"verify": verdict}, {"verify": verdict, "augmentations": 4}):
+        result = solver(PUZZLE, halt_threshold=threshold, **options)
+        assert (result["solved"], result["verified"]) == (keeps_rules, keeps_rules)
+    monkeypatch.setattr(TrmProcessor, "verifier", property(lambda processor: verdict))
+    result = solver(PUZZLE, halt_threshold=threshold)
+    assert (result["solved"], result["verified"]) == (believes and keeps_rules, keeps_rules)
+    monkeypatch.setattr(TrmProcessor, "verifier", None)
+    result = solver(PUZZLE, halt_threshold=threshold)
+    assert result["solved"] == believes and "verified" not in result
 
 
 @pytest.mark.parametrize(("puzzle", "message"), [("123", "puzzle 1 has 3 cells"), ([], "no puzzle given")])
@@ -162,7 +197,7 @@ def test_the_checkpoint_alone_verifies_and_searches_over_symmetries(solver):
 def test_what_has_no_solution_is_not_called_solved(solver, puzzle, options):
     """However sure the model is, and however many attempts are allowed."""
     result = solver(puzzle, halt_threshold=-1e9, **options)
-    assert result["verified"] is False and 0 <= result["confidence"] <= 1
+    assert result["solved"] is False and result["verified"] is False and 0 <= result["confidence"] <= 1
     assert result["rollouts"] == (16 if options else 1)
 
 
@@ -171,3 +206,21 @@ def test_puzzles_without_a_rule_cannot_be_verified(solver):
     solve = PuzzleSolvingPipeline(model=solver.model, processor=plain, device=-1)
     with pytest.raises(ValueError, match="no rule of their own"):
         solve(PUZZLE, verify=True)
+    with pytest.raises(ValueError, match="augmentations=4 needs random_symmetry"):
+        solve(PUZZLE, augmentations=4)
+    own = partial(random_dihedral_symmetry, size=6, vocab_size=8)
+    assert solve(PUZZLE, augmentations=4, random_symmetry=own)["rollouts"] == 4
+
+
+def test_what_changed_lies_inside_the_grid_that_is_shown(solver):
+    """An ARC answer is shown without what the model writes outside the end markers."""
+    processor = TrmProcessor(["<pad>", "|", *"012345"], 6, 6, end_marker="|")
+    solve = PuzzleSolvingPipeline(model=solver.model, processor=processor, device=-1)
+    canvases = [["01|555", "23|555", "|||555"], ["01|444", "24|444", "|||444"]]
+    tokens = [[processor.vocabulary.index(symbol) for symbol in "".join(rows) + 18 * "5"] for rows in canvases]
+    answers = torch.tensor([tokens])
+    solution = {"answers": answers[:, -1], "step_answers": answers, "step_halt_logits": torch.zeros(1, 2)}
+    solution |= {name: torch.tensor([2]) for name in ("steps", "rollouts", "halted", "halt_logits")}
+    trace = solve.describe(processor([[0, 1], [2, 3]])["input_ids"][0], solution, 0)["trace"]
+    assert [step["grid"] for step in trace] == [[["0", "1"], ["2", "3"]], [["0", "1"], ["2", "4"]]]
+    assert [step["changed"] for step in trace] == [[], [[1, 1]]]

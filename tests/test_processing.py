@@ -80,6 +80,7 @@ def test_batches(boards: list[list[int]]) -> None:
     ways: dict[str, Any] = {
         "strings": texts,
         "tuple of strings": tuple(texts),
+        "a puzzle per line": "\n".join(texts) + "\n\n",
         "nested": arrays.tolist(),
         "flat": boards,
         "array": arrays,
@@ -122,8 +123,12 @@ def test_an_unknown_number_is_named_with_its_place(number: float) -> None:
         ([ROWS, ROWS[:36]], "puzzle 2 has 36 cells"),
         (np.zeros((6, 6), dtype=int), "puzzle 1 has 36 cells"),
         ([], "no puzzle"),
-        (7, "puzzle 1 has 1 cells"),
-        (None, "puzzle 1"),
+        (7, "puzzle 1 must be a string, a list or an array, not int"),
+        (None, "puzzle 1 must be .* not NoneType"),
+        (ROWS.encode(), "puzzle 1 must be .* not bytes"),
+        ((row for row in ROWS), "puzzle 1 must be .* not generator"),
+        ([ROWS, None], "puzzle 2 must be .* not NoneType"),
+        (f"{ROWS}\n{ROWS[:-1]}\n", "puzzle 2 has 80 cells"),
     ],
 )
 def test_a_puzzle_of_another_size_is_refused(puzzles: Any, message: str) -> None:
@@ -168,6 +173,26 @@ def test_save_and_load(processor: TrmProcessor, tmp_path: Path) -> None:
     tokens = [number % (len(processor.vocabulary) - 1) + 1 for number in range(processor.height * processor.width)]
     assert loaded(processor.decode(tokens))["input_ids"].tolist() == [tokens]
     assert loaded.model_input_names == ["input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "boxes", "rule", "message"),
+    [
+        ((4, 9), (None, None), "maze", "square .* not 4x9"),
+        ((6, 6), (None, None), "sudoku", "boxes that fit"),
+        ((6, 6), (3, 3), "sudoku", "not 3x3 in 6x6"),
+        ((4, 9), (2, 3), "sudoku", "not 2x3 in 4x9"),
+    ],
+)
+def test_a_rule_that_cannot_judge_the_grid_is_refused(shape: Any, boxes: Any, rule: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrmProcessor(["<pad>", *"# SGo1234"], *shape, *boxes, rule=rule)
+
+
+def test_a_folder_without_a_processor_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"without processor_config\.json"):
+        TrmProcessor.from_pretrained(tmp_path)
 
 
 def test_small_sudoku_has_its_own_tokens_and_boxes() -> None:
@@ -247,6 +272,12 @@ def test_a_saved_processor_knows_rule_and_symmetries(task: str, config: str, tmp
     assert processor.verifier(question, answer).all()
     assert not processor.verifier(question, answer.roll(1, dims=1)).any()
     assert ARC.verifier is None and ARC.random_symmetry is None
+
+
+def test_large_sudokus_are_refused_symmetries_at_once() -> None:
+    """Tables of all 16! permutations would never end."""
+    with pytest.raises(ValueError, match="at most 9 digits, not 16"):
+        TrmProcessor.for_sudoku(4, 4).random_symmetry(0, 1, torch.arange(2))
 
 
 @pytest.mark.parametrize("boxes", [(2, 2), (2, 4), (3, 2)])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageColor
 
 from modeling_trm import TrmProcessor
-from modeling_trm.rendering_trm import HIGHLIGHT, TILES, make_frames
+from modeling_trm.rendering_trm import HIGHLIGHT, INKS, PAPER, TILES, draw_frame, make_frames
 
 SUDOKU = TrmProcessor.for_sudoku(2, 3)
 MAZE = TrmProcessor(["<pad>", "#", " ", "S", "G", "o"], 4, 5)
@@ -82,6 +82,21 @@ def test_a_label_decides_what_is_right():
     assert kinds(second)["right"] == {(0, 1), (5, 0)}
     assert kinds(second)["wrong"] == {(0, 2), (5, 5)}
 
+    blank = make_frames(RESULT | {"trace": [{"grid": QUESTION, "confidence": 0.5}]}, BOX, label)[1]
+    assert kinds(blank)["wrong"] == {(0, 1), (0, 2), (5, 0)}  # cells left blank
+    assert kinds(blank)["given"] == {(0, 0), (0, 3), (5, 5)}
+    clue = make_frames(RESULT | {"trace": [{"grid": QUESTION, "confidence": 0.5}]}, BOX, lines("2"))[1]
+    assert (0, 0) in kinds(clue)["wrong"]  # even a clue, if the label says so
+
+
+def test_a_label_finds_what_is_missing_in_a_maze_or_too_much_in_a_grid():
+    _, maze = make_frames(MAZE_RESULT, None, lines("Sooo#", "###o ", "   oG", "#####"))
+    assert kinds(maze)["wrong"] == {(0, 3), (1, 3), (2, 3)}
+    assert kinds(maze)["right"] == {(0, 1), (0, 2)}
+    _, arc = make_frames(ARC_RESULT, None, lines("67", "99"))
+    assert kinds(arc)["wrong"] == {(1, 0), (2, 0), (2, 1)}
+    assert kinds(arc)["right"] == {(0, 0), (0, 1), (1, 1)}
+
 
 @given(st.lists(st.lists(st.sampled_from(".123456"), min_size=6, max_size=6), min_size=6, max_size=6))
 @settings(max_examples=30)
@@ -147,6 +162,32 @@ def test_what_changed_is_seen_in_the_picture(processor, result, color):
 
     assert area(0) == 0
     assert area(1) > 2 * 25 * 25
+
+
+def test_new_tiles_have_a_dot_and_others_do_not():
+    """A white dot with a dark rim, which is seen on every colour."""
+    for processor, result in EXAMPLES[1:]:
+        frame = make_frames(result, None)[1]
+        image = draw_frame(frame, None)
+        size = 32
+        left = (image.width - max(map(len, frame.rows)) * size) // 2
+        data = json.loads(re.search(r"^const frames = (.*);$", processor.render(result, "html"), re.MULTILINE)[1])
+        for row, cells in enumerate(frame.rows):
+            for column, cell in enumerate(cells):
+                middle = image.getpixel((left + column * size + size // 2, 40 + row * size + size // 2))
+                wanted = PAPER if cell.changed else TILES[cell.symbol]
+                assert middle == ImageColor.getrgb(f"#{wanted}")
+                assert ("new" in data[1][1][row][column][1].split()) == cell.changed
+    assert "td.new::after" in MAZE.render(MAZE_RESULT, "html")
+
+
+def test_a_sudoku_cell_wrongly_left_blank_is_seen():
+    label = [["1"] * 6 for _ in range(6)]
+    still = {"puzzle": QUESTION, "grid": QUESTION, "steps": 1, "confidence": 0.5}
+    with_label, without = (draw_frame(make_frames(still, BOX, answer)[1], BOX) for answer in (label, None))
+    wrong = ImageColor.getrgb(f"#{INKS['wrong']}")
+    assert wrong in [color for _, color in with_label.getcolors(10**6)]
+    assert wrong not in [color for _, color in without.getcolors(10**6)]
 
 
 @pytest.mark.parametrize("format", ["ansi", "text", "html", "png", "gif"])

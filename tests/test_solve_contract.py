@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny_batch, tiny_model
 from torch import Tensor
+from transformers import BatchFeature
 
 from modeling_trm import TrmForPuzzleSolving, TrmSolution
 
@@ -176,6 +177,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"puzzle_ids": torch.tensor([0, 5])}, "0 to 4.*from 0 to 5"),
     ({"puzzle_ids": torch.tensor([-1, 0])}, "from -1 to 0"),
     ({"puzzle_ids": torch.tensor([0])}, r"\[2\] ids.*not \[1\]"),
+    ({"puzzle_ids": torch.zeros(0, dtype=torch.long)}, r"\[2\] ids.*not \[0\]"),
+    ({"puzzle_ids": torch.zeros(2)}, "puzzle_ids must be a tensor of integers, not torch.float32"),
+    ({"puzzle_ids": [0, 1]}, "puzzle_ids must be a tensor of integers, not list"),
+    ({"input_ids": torch.full((2, 6), 1.6)}, "input_ids must be a tensor of integers, not torch.float32"),
+    ({"input_ids": torch.ones(2, 6, dtype=torch.bool)}, "input_ids must be a tensor of integers, not torch.bool"),
+    ({"input_ids": [[0] * 6] * 2}, "input_ids must be a tensor of integers, not list"),
     ({"max_steps": 0}, "max_steps=0"),
     ({"num_rollouts": 0}, "num_rollouts=0"),
     ({"noise_std": -0.1}, "noise_std=-0.1"),
@@ -191,6 +198,31 @@ def test_refuses_by_name(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as refusal:
         tiny_model().solve(**(usual | arguments))
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("puzzle_ids", [torch.zeros(0, dtype=torch.long), torch.zeros(3, dtype=torch.long)])
+def test_ids_are_one_per_puzzle_also_where_no_table_reads_them(puzzle_ids: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"\[2\] ids, one per puzzle, not \[[03]\]"):
+        tiny_model(num_puzzle_tokens=0, num_puzzles=1).solve(torch.zeros(2, 6, dtype=torch.long), puzzle_ids)
+
+
+TOKENS = torch.zeros(2, 6, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("batch", "found"),
+    [
+        ([TOKENS, None], "list"),
+        ({"input_ids": TOKENS}, "dict"),
+        (BatchFeature({"input_ids": TOKENS}), "BatchFeature"),
+        ((TOKENS, None, None), "tuple"),
+        (None, "NoneType"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_stream_of_something_else_is_refused(batch: Any, found: str) -> None:
+    with pytest.raises(ValueError, match=f"input_ids must be a tensor of integers, not {found}"):
+        list(tiny_model().solve_dataset([TOKENS, batch]))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

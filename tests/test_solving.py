@@ -6,6 +6,7 @@ import shutil
 from copy import deepcopy
 from functools import cache, partial
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -16,7 +17,7 @@ from torch._dynamo.utils import counters
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmSolution
 from modeling_trm.randomness_trm import fingerprint, random_normals
 from modeling_trm.solving_trm import READ_AHEAD, Attempt, Queue, choose
-from modeling_trm.symmetries_trm import random_sudoku_symmetry
+from modeling_trm.symmetries_trm import random_dihedral_symmetry, random_sudoku_symmetry
 from training.devices import compile_network
 
 BOX_SHAPE, CELLS, TOKENS = (2, 3), 36, 8
@@ -56,6 +57,14 @@ def model() -> TrmForPuzzleSolving:
     return solver
 
 
+@cache
+def restless() -> TrmForPuzzleSolving:
+    """The same, but each attempt starts from random states of its own."""
+    solver = deepcopy(model())
+    solver.config.random_initial_states = True
+    return solver
+
+
 def puzzles(count: int) -> torch.Tensor:
     return torch.randint(1, TOKENS, (count, CELLS), generator=torch.Generator().manual_seed(2))
 
@@ -67,6 +76,23 @@ def looks_right(input_ids: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
 
 def joined(solutions: list[TrmSolution]) -> dict[str, torch.Tensor]:
     return {name: torch.cat([solution[name] for solution in solutions]) for name in solutions[0]}
+
+
+def padded(solution: TrmSolution) -> TrmSolution:
+    """With traces of six steps, the most there may be: a row that is done repeats its final answer."""
+    for name in ("step_answers", "step_halt_logits") if "step_answers" in solution else ():
+        trace = solution[name]
+        solution[name] = torch.cat([trace, trace[:, -1:].repeat_interleave(6 - trace.shape[1], 1)], 1)
+    return solution
+
+
+def check_traces(solution: TrmSolution) -> None:
+    """They are of the attempts that were chosen: they end with its answer, at its step, and stay there."""
+    beyond = torch.arange(solution.step_answers.shape[1]) >= solution.steps[:, None] - 1
+    answers = solution.answers[:, None].expand_as(solution.step_answers)
+    assert torch.equal(solution.step_answers[beyond], answers[beyond])
+    logits = solution.halt_logits[:, None].expand_as(beyond)
+    assert torch.equal(solution.step_halt_logits[beyond], logits[beyond])
 
 
 def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
@@ -87,26 +113,38 @@ PLANS = st.fixed_dictionaries(
         "verify": st.sampled_from([None, looks_right]),
         "min_steps": st.sampled_from([1, 3]),
         "seed": st.integers(0, 2**31),
+        "return_steps": st.booleans(),
     }
 )
 
 
 @settings(max_examples=25)
 @given(
-    PLANS, st.integers(1, 40), st.lists(st.integers(1, 9), min_size=1, max_size=6), st.randoms(use_true_random=False)
+    PLANS,
+    st.booleans(),
+    st.integers(1, 40),
+    st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    st.randoms(use_true_random=False),
 )
-def test_an_answer_does_not_depend_on_its_batch(plan, batch_size, sizes, random):
+def test_an_answer_does_not_depend_on_its_batch(plan, random_states, batch_size, sizes, random):
     plan["random_symmetry"] = symmetry_of_view
+    solver = restless() if random_states else model()
     input_ids = puzzles(sum(sizes))
     puzzle_ids = torch.arange(len(input_ids)) % 3
-    together = model().solve(input_ids, puzzle_ids, **plan)
+    together = solver.solve(input_ids, puzzle_ids, **plan)
 
     order = list(range(len(input_ids)))
     random.shuffle(order)
     stream = zip(input_ids[order].split(sizes), puzzle_ids[order].split(sizes), strict=True)
-    solutions = list(model().solve_dataset(stream, batch_size=batch_size, **plan))
+    solutions = list(solver.solve_dataset(stream, batch_size=batch_size, **plan))
     assert [len(solution.answers) for solution in solutions] == sizes
-    assert_same(joined(solutions), dict(together.select(torch.tensor(order))))
+    found = joined([padded(solution) for solution in solutions])
+    assert_same(found, dict(padded(together).select(torch.tensor(order))))
+    if plan["return_steps"]:
+        check_traces(together)
+    if plan["verify"]:
+        assert torch.equal(together.verified, looks_right(input_ids, together.answers))
+    assert torch.equal(together.halted, together.halt_logits > 0)
 
 
 @pytest.mark.parametrize("min_steps", [1, 3])
@@ -155,7 +193,12 @@ def test_more_rollouts_never_lower_the_verified_score(seed):
     assert before.sum() > 0
 
 
-def test_views_are_solved_and_mapped_back():
+@pytest.mark.parametrize(
+    "symmetry_of_view",
+    [symmetry_of_view, partial(random_dihedral_symmetry, size=6, vocab_size=TOKENS)],
+    ids=["sudoku", "maze"],
+)
+def test_views_are_solved_and_mapped_back(symmetry_of_view):
     key = fingerprint(puzzles(32), torch.zeros(32, dtype=torch.long))
     symmetry = symmetry_of_view(9, torch.ones(32, dtype=torch.long), key)
     plain = model().solve(puzzles(32), halt_threshold=INFINITY)
@@ -165,6 +208,7 @@ def test_views_are_solved_and_mapped_back():
     )
     prefer_turned = turned.halt_logits > plain.halt_logits
     back = symmetry.inverse()(turned.answers)
+    assert (back != turned.answers).any(1)[prefer_turned].any()
     assert 0 < prefer_turned.sum() < 32
     assert torch.equal(both.answers, torch.where(prefer_turned[:, None], back, plain.answers))
     assert torch.equal(both.rollouts, torch.full((32,), 2))
@@ -186,6 +230,65 @@ def test_the_choice_follows_the_rule_whatever_the_order(selection, drawn, data):
         assert answers.count(int(chosen.answer)) == most
         pool = [one for one in pool if int(one.answer) == int(chosen.answer)]
     assert chosen is max(pool, key=lambda one: one.halt_logit)  # the first of them, by number
+
+
+def test_a_tie_of_votes_goes_to_the_higher_mean_probability():
+    """Not to the single highest logit, and not to the first."""
+    tie = [(0, 3.0), (0, -9.0), (1, 2.0), (1, 2.0)]
+    attempts = [attempt(number, *facts) for number, facts in enumerate(tie)]
+    assert choose(attempts, "vote") is attempts[2]
+    assert choose(attempts, "best") is attempts[0]
+
+
+def test_both_states_have_noise_of_their_own_at_every_step(monkeypatch):
+    """Standard normals keyed by (seed, attempt and step, puzzle) times the deviation, on both states, nothing else."""
+    solver, before, after = deepcopy(model()), [], []
+    initial_states = solver.model.initial_states
+
+    def noted(*arguments):
+        before.append(initial_states(*arguments))
+        return before[-1]
+
+    def identity(embeds, *states):
+        after.append(states)
+        return states
+
+    monkeypatch.setattr(solver.model, "initial_states", noted)
+    monkeypatch.setattr(solver.model, "recur", identity)
+    options = {"noise_std": 0.25, "seed": 11, "num_rollouts": 2, "halt_threshold": INFINITY, "max_steps": 2}
+    solver.solve(puzzles(1), torch.tensor([2]), **options)
+    key, (first, second) = fingerprint(puzzles(1), torch.tensor([2])), before
+    expected = []
+    for number, states in enumerate((first, second)):
+        for step in (1, 2):
+            noises = random_normals(11, number * 2**32 + step, key, states[0][0].numel(), purpose="noise")
+            states = [state + 0.25 * noise.view(state.shape) for state, noise in zip(states, noises, strict=True)]
+            expected.append(states)
+    assert len(after) == 4
+    for found, wanted in zip(after, expected, strict=True):
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+def test_the_trace_is_that_of_the_attempt_that_was_chosen():
+    """Where that was the first attempt, it is the trace of the first attempt alone; elsewhere it is another."""
+    for solver, noise_std in ((model(), 0.3), (restless(), 0.0)):
+        options = {"num_rollouts": 5, "noise_std": noise_std, "seed": 3, "halt_threshold": INFINITY, "max_steps": 3}
+        solution = solver.solve(puzzles(24), return_steps=True, batch_size=7, **options)
+        check_traces(solution)
+        alone = solver.solve(puzzles(24), return_steps=True, **(options | {"num_rollouts": 1}))
+        others = (solution.step_halt_logits - alone.step_halt_logits).abs() > 1e-6
+        is_first = (solution.halt_logits - alone.halt_logits).abs() < 1e-6
+        assert 0 < is_first.sum() < 24
+        assert torch.equal(others.all(1), ~is_first)  # from the first step on
+        assert torch.equal(solution.step_answers[is_first], alone.step_answers[is_first])
+
+
+@pytest.mark.parametrize("threshold", [-INFINITY, INFINITY])
+def test_halted_is_the_model_s_word_whatever_the_verifier_says(threshold):
+    solution = model().solve(puzzles(64), verify=looks_right, halt_threshold=threshold)
+    assert 0 < solution.verified.sum() < 64
+    assert solution.halted.all() if threshold < 0 else not solution.halted.any()
 
 
 def test_the_noise_is_normal_and_keyed():
@@ -241,6 +344,43 @@ def test_a_stream_is_read_as_it_is_solved():
     assert handed_out == 200
 
 
+def never_solves(stubborn: torch.Tensor):
+    """A verifier that accepts every answer but those to one puzzle."""
+    return lambda input_ids, answers: (input_ids != stubborn).any(1)
+
+
+def test_a_stubborn_puzzle_does_not_starve_the_batch(monkeypatch):
+    """The others go on, as long as there are any to read."""
+    rows: list[int] = []
+    step = Queue.step
+    monkeypatch.setattr(Queue, "step", lambda queue: (rows.append(len(queue.working)), step(queue)))
+    every, batch_size, ended = puzzles(150), 4, []
+
+    def stream():
+        yield from every.split(1)
+        ended.append(len(rows))
+
+    plan = {"verify": never_solves(every[0]), "max_steps": 40, "batch_size": batch_size}
+    solutions = list(model().solve_dataset(stream(), **plan))
+    assert solutions[0].total_steps.item() == 40
+    assert rows[: ended[0]] == [batch_size] * ended[0] and ended[0] > 30
+
+
+def test_a_stubborn_puzzle_at_the_head_does_not_fill_the_memory():
+    """What waits behind it is bounded, however long the stream."""
+    every, batch_size, taken = puzzles(1000), 2, []
+
+    def stream():
+        for puzzle in every.split(1):
+            taken.append(puzzle)
+            yield puzzle
+
+    plan = {"verify": never_solves(every[0]), "max_steps": 500, "batch_size": batch_size}
+    first = next(model().solve_dataset(stream(), **plan))
+    assert first.steps.item() == 500
+    assert len(taken) == READ_AHEAD * batch_size
+
+
 def test_more_steps_than_trained_for():
     assert model().solve(puzzles(2), max_steps=50, halt_threshold=INFINITY).steps.tolist() == [50, 50]
 
@@ -259,8 +399,17 @@ def test_more_steps_than_trained_for():
         ({"selection": "mean"}, "selection='mean' must be 'best' or 'vote'"),
         ({"augmentations": 2}, "augmentations=2 needs random_symmetry"),
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
-        ({"input_ids": torch.ones(2, 35)}, r"must be \[batch, 36\] .* not \[2, 35\]"),
-        ({"input_ids": torch.ones(0, 36)}, "a batch of at least 1"),
+        ({"batch_size": "4"}, "batch_size='4' must be an integer"),
+        ({"num_rollouts": 2.5}, "num_rollouts=2.5 must be an integer"),
+        ({"max_steps": 2.5}, "max_steps=2.5 must be an integer"),
+        ({"augmentations": "4"}, "augmentations='4' must be an integer"),
+        ({"seed": 1.5}, "seed=1.5 must be an integer"),
+        ({"noise_std": "0.1"}, "noise_std='0.1' must be a number"),
+        ({"halt_threshold": "inf"}, "halt_threshold='inf' must be a number"),
+        ({"verify": True}, "verify=True must be a function"),
+        ({"random_symmetry": 4}, "random_symmetry=4 must be a function"),
+        ({"input_ids": puzzles(2)[:, 1:]}, r"must be \[batch, 36\] .* not \[2, 35\]"),
+        ({"input_ids": puzzles(2)[:0]}, "a batch of at least 1"),
         ({"input_ids": torch.full((2, 36), 8)}, "tokens 8 to 8, but this model knows 0 to 7"),
         ({"puzzle_ids": torch.tensor([0, 3])}, "ids from 0 to 2"),
     ],
@@ -271,6 +420,18 @@ def test_mistakes_are_named(options, message):
     assert "\n" not in str(error.value)
 
 
+def test_an_option_that_does_not_exist_is_named():
+    with pytest.raises(TypeError, match="rollouts"):
+        model().solve(puzzles(2), rollouts=4)
+    with pytest.raises(TypeError, match="solve has no option rollouts"):
+        model().solve_dataset([puzzles(2)], rollouts=4)
+
+
+def test_numbers_of_numpy_are_numbers():
+    options = {"max_steps": np.int64(3), "noise_std": np.float32(0.5), "halt_threshold": np.float64(INFINITY)}
+    assert model().solve(puzzles(2), **options, seed=np.int32(1)).steps.tolist() == [3, 3]
+
+
 @pytest.mark.parametrize("broken", ["halt_head", "lm_head"])
 def test_broken_weights_are_reported(broken):
     solver = TrmForPuzzleSolving(model().config)
@@ -278,6 +439,11 @@ def test_broken_weights_are_reported(broken):
     getattr(solver, broken).weight.data[0, 0] = float("nan")
     with pytest.raises(ValueError, match="not finite: the model's weights hold NaN"):
         solver.solve(puzzles(2))
+
+
+def test_too_much_noise_is_not_blamed_on_the_weights():
+    with pytest.raises(ValueError, match=r"not finite: noise_std=1e\+300 is too much"):
+        model().solve(puzzles(2), noise_std=1e300)
 
 
 def test_one_compilation_serves_all_batch_sizes(monkeypatch):
@@ -307,3 +473,13 @@ def test_buckets_change_no_answer_and_there_are_few(monkeypatch):
     monkeypatch.setattr(solver.model, "recur", counted)
     assert_same(joined(list(solver.solve_dataset(puzzles(45).split(7), batch_size=11, **plan))), expected)
     assert shapes <= {1, 2, 4, 8, 11} and 11 in shapes
+
+
+def test_a_full_bucket_is_not_copied(monkeypatch):
+    queue = Queue(model(), model().plan_solving(batch_size=11))
+    monkeypatch.setattr(Queue, "has_buckets", True)
+    monkeypatch.setattr(model().model, "recur", lambda *states: states)
+    for rows, copied in ((3, True), (4, False), (11, False)):
+        states = torch.zeros(rows, 2, 2)
+        (same,) = queue.recur(states)
+        assert torch.equal(same, states) and (same.data_ptr() != states.data_ptr()) == copied

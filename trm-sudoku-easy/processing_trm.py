@@ -33,7 +33,8 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
         aliases (`dict[str, str]`, *optional*):
             Other spellings of a symbol, such as `{"0": "."}` for a blank cell.
         rule (`"sudoku"` or `"maze"`, *optional*):
-            The rule that tells a right answer, if the puzzles have one: see `verifier` and `random_symmetry`.
+            The rule that tells a right answer, if the puzzles have one: see `verifier` and `random_symmetry`. Mazes
+            must be square then, and the boxes of a Sudoku must fit.
         end_marker (`str`, *optional*):
             Symbol of the line below and the line right of a grid that is smaller than the canvas, as in ARC.
     """
@@ -50,6 +51,10 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
         end_marker: str | None = None,
     ):
         super().__init__()
+        if rule == "maze" and height != width:
+            raise ValueError(f"a maze must be square for rule='maze', not {height}x{width}")
+        if rule == "sudoku" and not height == width == (box_height or 0) * (box_width or 0):
+            raise ValueError(f"rule='sudoku' needs boxes that fit: not {box_height}x{box_width} in {height}x{width}")
         self.vocabulary = vocabulary
         self.height = height
         self.width = width
@@ -65,6 +70,12 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
         size = box_height * box_width
         digits = [str(digit) for digit in range(1, size + 1)]
         return cls([PAD, ".", *digits], size, size, box_height, box_width, {"0": "."}, "sudoku")
+
+    @classmethod
+    def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:
+        if "vocabulary" not in processor_dict:
+            raise ValueError("a model without processor_config.json, which says what its tokens mean, reads no puzzle")
+        return super().from_args_and_dict(args, processor_dict, **kwargs)
 
     @property
     def model_input_names(self) -> list[str]:
@@ -92,8 +103,9 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
         Args:
             puzzles: a string of `height * width` symbols (white space and line breaks between them do not count), a
                 nested list or array [height, width] or [height * width] of symbols or of the numbers they show, or a
-                list of any of these. A nested list may be smaller than the grid: it lies in the upper left corner. An
-                ARC task as a dictionary, or any of these as JSON text, is read as well: its `test` inputs.
+                list of any of these, as which text with a whole puzzle per line is read too. A nested list may be
+                smaller than the grid: it lies in the upper left corner. An ARC task as a dictionary, or any of these
+                as JSON text, is read as well: its `test` inputs.
             return_tensors: only `"pt"`.
 
         Returns:
@@ -140,10 +152,12 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
             puzzles = read_json(puzzles)
         if isinstance(puzzles, dict):
             return test_inputs(puzzles)
-        puzzles = as_lists(puzzles)
-        if isinstance(puzzles, str) or depth(puzzles) == 0:
+        puzzles, cells = as_lists(puzzles), self.height * self.width
+        if isinstance(puzzles, str):
+            lines = [line for line in puzzles.splitlines() if line.strip()]
+            return lines if len(lines) > 1 and any(len(line) == cells for line in lines) else [puzzles]
+        if depth(puzzles) == 0:
             return [puzzles]
-        cells = self.height * self.width
         first = puzzles[0] if puzzles else ""
         if isinstance(first, str):
             return puzzles if len(first) != 1 else [puzzles]
@@ -172,6 +186,8 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
 
     def _rows(self, puzzle: Any, name: str) -> list[list[str]]:
         """The symbols of a puzzle, row by row; a `ValueError` if they are no grid of this model's."""
+        if not isinstance(puzzle, (str, list)):
+            raise ValueError(f"{name} must be a string, a list or an array, not {type(puzzle).__name__}")
         if not isinstance(puzzle, str) and depth(puzzle) == 2:
             rows = [[str(symbol) for symbol in row] for row in puzzle]
             if any(len(row) != len(rows[0]) for row in rows):

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import compress
+from numbers import Integral, Real
+from types import NoneType
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -22,8 +24,9 @@ from transformers.utils.generic import ModelOutput
 
 from .randomness_trm import fingerprint, random_bits, random_normals
 
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 ESCALATION = 4  # each round of attempts brings their number to so many times that of the round before
-READ_AHEAD = 8  # batches' worth of puzzles held at most, done or not: what bounds the memory of a stream
+READ_AHEAD = 64  # batches' worth of puzzles held at most, most of them done: what bounds the memory of a stream
 
 
 @dataclass
@@ -75,12 +78,14 @@ class SolvingMixin:
         generator: torch.Generator | None = None,
         *,
         batch_size: int = 256,
-        **options: Any,
+        min_steps: int = 1,
+        selection: Literal["best", "vote"] = "best",
+        augmentations: int = 1,
+        random_symmetry: Callable[..., Any] | None = None,
+        verify: Callable[[Tensor, Tensor], Tensor] | None = None,
+        seed: int | None = None,
     ) -> TrmSolution:
         """Solves puzzles: supervision steps until the halting logit passes the threshold or the steps run out.
-
-        Call `model.eval()` first only if the model was just trained; `from_pretrained` already does, and there is no
-        dropout.
 
         Args:
             input_ids: integer tokens, [batch, seq_len].
@@ -96,22 +101,22 @@ class SolvingMixin:
             return_steps: also return the answer and halting logit after every step.
             generator: where the seed of all randomness is drawn from; torch's default when `None`.
             batch_size: the most rows worked on at a time.
-            min_steps (`int`, defaults to 1): an attempt does at least so many steps.
-            selection (`"best"` or `"vote"`, defaults to `"best"`): the attempt with the highest halting logit, or the
-                answer that most attempts agree on (ties go to the higher mean halting probability).
-            augmentations (`int`, defaults to 1): symmetric views of each puzzle, the first of which is the puzzle
-                itself; `num_rollouts * augmentations` attempts in all.
+            min_steps: an attempt does at least so many steps.
+            selection: `"best"`, the attempt with the highest halting logit, or `"vote"`, the answer that most attempts
+                agree on (ties go to the higher mean halting probability).
+            augmentations: symmetric views of each puzzle, the first of which is the puzzle itself;
+                `num_rollouts * augmentations` attempts in all.
             random_symmetry: (seed, view, fingerprint [batch]) -> `Symmetry`, pure; needed for `augmentations` > 1.
             verify: (input_ids, answers) [batch, seq] -> bool [batch], the task's own rule. It then decides instead of
                 the halting logit, after every step, what is done, attempted again, and preferred.
-            seed (`int`): of noise, random initial states and views; drawn from `generator` when not given.
+            seed: of noise, random initial states and views; drawn from `generator` when `None`.
 
         Returns:
             [`TrmSolution`]
 
         Raises:
-            ValueError: wrong shape, tokens or puzzle ids outside the model's, an argument out of range, or logits that
-                are not finite (broken weights).
+            ValueError: wrong shape or type, tokens or puzzle ids outside the model's, an argument out of range, or
+                logits that are not finite (broken weights, or far too much noise).
         """
         plan = self.plan_solving(
             max_steps=max_steps,
@@ -120,19 +125,24 @@ class SolvingMixin:
             noise_std=noise_std,
             return_steps=return_steps,
             generator=generator,
-            **options,
+            batch_size=batch_size,
+            min_steps=min_steps,
+            selection=selection,
+            augmentations=augmentations,
+            random_symmetry=random_symmetry,
+            verify=verify,
+            seed=seed,
         )
-        return next(Queue(self, plan, batch_size).solve([(input_ids, puzzle_ids)]))
+        return next(Queue(self, plan).solve([(input_ids, puzzle_ids)]))
 
     def solve_dataset(
-        self, batches: Iterable[Tensor | tuple[Tensor, Tensor | None]], *, batch_size: int = 256, **options: Any
+        self, batches: Iterable[Tensor | tuple[Tensor, Tensor | None]], **options: Any
     ) -> Iterator[TrmSolution]:
         """Solves a stream of any length in bounded memory, the hardware always full.
 
         Args:
             batches: `input_ids` [batch, seq_len], or pairs of them and `puzzle_ids` [batch]; their sizes may differ.
-            batch_size: rows worked on at a time, whatever the sizes of `batches`.
-            options: as of `solve`.
+            options: as of `solve`; `batch_size` rows are worked on at a time, whatever the sizes of `batches`.
 
         Yields:
             A [`TrmSolution`] for each of `batches`, in their order.
@@ -140,8 +150,8 @@ class SolvingMixin:
         Raises:
             ValueError: as `solve`; before the first step for the options, when a batch is read for its puzzles.
         """
-        pairs = (batch if isinstance(batch, tuple) else (batch, None) for batch in batches)
-        return Queue(self, self.plan_solving(**options), batch_size).solve(pairs)
+        pairs = (batch if isinstance(batch, tuple) and len(batch) == 2 else (batch, None) for batch in batches)
+        return Queue(self, self.plan_solving(**options)).solve(pairs)
 
     def plan_solving(
         self,
@@ -153,6 +163,9 @@ class SolvingMixin:
         **options: Any,
     ) -> Plan:
         """The options of `solve`, checked, with the model's defaults filled in."""
+        unknown = options.keys() - {option.name for option in fields(Plan)}
+        if unknown:
+            raise TypeError(f"solve has no option {', '.join(sorted(unknown))}")
         if seed is None:
             device = None if generator is None else generator.device
             seed = int(torch.randint(2**31, (), generator=generator, device=device))
@@ -165,6 +178,14 @@ class SolvingMixin:
         )
 
 
+COUNTS = ("batch_size", "max_steps", "min_steps", "num_rollouts", "augmentations")
+OPTION_KINDS: list[tuple[tuple[str, ...], Any, str]] = [
+    ((*COUNTS, "seed"), Integral, "an integer"),
+    (("noise_std", "halt_threshold"), Real, "a number"),
+    (("random_symmetry", "verify"), (Callable, NoneType), "a function"),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """The options of `solve`; see there."""
@@ -173,6 +194,7 @@ class Plan:
     halt_threshold: float
     seed: int
     random_states: bool
+    batch_size: int = 256
     min_steps: int = 1
     num_rollouts: int = 1
     noise_std: float = 0.0
@@ -183,7 +205,11 @@ class Plan:
     return_steps: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "min_steps", "num_rollouts", "augmentations"):
+        for names, kinds, wanted in OPTION_KINDS:
+            for name in names:
+                if not isinstance(value := getattr(self, name), kinds):
+                    raise ValueError(f"{name}={value!r} must be {wanted}")
+        for name in COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.min_steps > self.max_steps:
@@ -283,10 +309,8 @@ class Rows(NamedTuple):
 class Queue:
     """Puzzles waiting for a row of the batch, attempts that have one, and batches of the stream not yet handed out."""
 
-    def __init__(self, model: Any, plan: Plan, batch_size: int):
-        if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size} must be at least 1")
-        self.model, self.plan, self.batch_size = model, plan, batch_size
+    def __init__(self, model: Any, plan: Plan):
+        self.model, self.plan, self.batch_size = model, plan, plan.batch_size
         self.open: deque[list[Puzzle]] = deque()  # batches of the stream, oldest first
         self.waiting: deque[Attempt] = deque()
         self.working: list[Attempt] = []  # the attempts of `rows`
@@ -367,7 +391,7 @@ class Queue:
         answer_state, latent_state = self.recur(rows.embeds, answer_state, latent_state)
         rows = rows._replace(steps=steps, answer_state=answer_state, latent_state=latent_state)
 
-        halt_logits = finite(self.model.halt_logits(answer_state), "halting")
+        halt_logits = finite(self.model.halt_logits(answer_state), "halting", plan.noise_std)
         accepted = halted = halt_logits > plan.halt_threshold
         if plan.verify or plan.return_steps:
             answers = self.answers(rows)
@@ -400,13 +424,14 @@ class Queue:
         count = len(states[0])
         if self.has_buckets:
             room = min(1 << (count - 1).bit_length(), max(count, self.batch_size)) - count
-            states = tuple(torch.cat([state, state[:1].expand(room, -1, -1)]) for state in states)
+            if room > 0:
+                states = tuple(torch.cat([state, state[:1].expand(room, -1, -1)]) for state in states)
         return [state[:count] for state in self.model.model.recur(*states)]
 
     def answers(self, rows: Rows) -> Tensor:
         """The answers that the rows' states hold, to the puzzles as they were given, int64 [rows, seq]."""
-        tokens = finite(self.model.answer_logits(rows.answer_state), "answer's").argmax(-1)
-        return self.view(tokens, rows.key, rows.number, back=True)
+        logits = finite(self.model.answer_logits(rows.answer_state), "answer's", self.plan.noise_std)
+        return self.view(logits.argmax(-1), rows.key, rows.number, back=True)
 
     def solution(self, puzzles: list[Puzzle]) -> TrmSolution:
         """The results of one batch of the stream."""
@@ -434,15 +459,24 @@ class Queue:
         return solution
 
 
-def finite(logits: Tensor, name: str) -> Tensor:
+def finite(logits: Tensor, name: str, noise_std: float) -> Tensor:
     """The logits, checked: broken weights must not look like answers."""
     if not logits.isfinite().all():
-        raise ValueError(f"the {name} logits are not finite: the model's weights hold NaN or infinite values")
+        noise = f"noise_std={noise_std} is too much, or " if noise_std > 0 else ""
+        raise ValueError(f"the {name} logits are not finite: {noise}the model's weights hold NaN or infinite values")
     return logits
 
 
-def check_puzzles(config: Any, input_ids: Tensor, puzzle_ids: Tensor | None) -> None:
+def check_integers(name: str, tokens: Any) -> None:
+    """Raises `ValueError` unless it is a tensor of whole numbers; a cast would hide what fractions are there."""
+    found = tokens.dtype if isinstance(tokens, Tensor) else type(tokens).__name__
+    if found not in INTEGERS:
+        raise ValueError(f"{name} must be a tensor of integers, not {found}")
+
+
+def check_puzzles(config: Any, input_ids: Any, puzzle_ids: Any) -> None:
     """Raises `ValueError` with one line that names what is wrong."""
+    check_integers("input_ids", input_ids)
     if input_ids.ndim != 2 or input_ids.shape[1] != config.seq_len or len(input_ids) == 0:
         raise ValueError(
             f"input_ids must be [batch, {config.seq_len}] with a batch of at least 1, not {list(input_ids.shape)}"
@@ -450,13 +484,15 @@ def check_puzzles(config: Any, input_ids: Tensor, puzzle_ids: Tensor | None) -> 
     low, high = int(input_ids.min()), int(input_ids.max())
     if low < 0 or high >= config.vocab_size:
         raise ValueError(f"input_ids holds tokens {low} to {high}, but this model knows 0 to {config.vocab_size - 1}")
-    if puzzle_ids is not None and config.num_puzzle_tokens > 0:
+    if puzzle_ids is None:
+        return
+    check_integers("puzzle_ids", puzzle_ids)
+    if puzzle_ids.shape != input_ids.shape[:1]:
+        raise ValueError(f"puzzle_ids must be [{len(input_ids)}] ids, one per puzzle, not {list(puzzle_ids.shape)}")
+    if config.num_puzzle_tokens > 0:
         low, high = int(puzzle_ids.min()), int(puzzle_ids.max())
-        if puzzle_ids.shape != input_ids.shape[:1] or low < 0 or high >= config.num_puzzles:
-            raise ValueError(
-                f"puzzle_ids must be [{len(input_ids)}] ids from 0 to {config.num_puzzles - 1}, "
-                f"not {list(puzzle_ids.shape)} ids from {low} to {high}"
-            )
+        if low < 0 or high >= config.num_puzzles:
+            raise ValueError(f"puzzle_ids must be ids from 0 to {config.num_puzzles - 1}, not from {low} to {high}")
 
 
 __all__ = ["SolvingMixin", "TrmSolution"]

@@ -166,8 +166,13 @@ def random_sudoku_symmetry(
 
     Digits are permuted, bands and rows within them, stacks and columns within them, and grids of square boxes are
     transposed half the time. `epoch` and `index` are as in `random_bits`: int64 [batch] or integers.
+
+    Raises:
+        ValueError: for more than nine digits, whose permutations are too many for a table.
     """
     box_height, box_width = box_shape
+    if box_height * box_width > 9:
+        raise ValueError(f"symmetries are drawn for Sudokus of at most 9 digits, not {box_height * box_width}")
     device = next((x.device for x in (epoch, index) if isinstance(x, torch.Tensor)), torch.device("cpu"))
     digits = digit_permutations(box_height * box_width, device)
     rows = line_permutations(box_width, box_height, device)

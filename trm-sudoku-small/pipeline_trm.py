@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import Pipeline
 
 from .processing_trm import as_lists
+from .rendering_trm import changed_cells
 
 
 class PuzzleSolvingPipeline(Pipeline):
@@ -25,12 +26,13 @@ class PuzzleSolvingPipeline(Pipeline):
     Each puzzle gives a dictionary:
         puzzle, grid: the question and the answer as rows of symbols.
         answer: the answer as one string.
-        solved: whether the model believes its answer (halting logit above the threshold).
+        solved: with `verify` whether the answer is verified; without, whether the model believes it (halting logit
+            above the threshold) and it breaks no rule of the puzzle.
         confidence: its probability of being right, as the model sees it.
         steps, rollouts: supervision steps of the chosen attempt; attempts made.
         verified: whether the answer keeps the rules of the puzzle, for puzzles that have them.
         trace: for each step `grid`, `confidence` and `changed`, the [row, column] of every cell
-            that changed (with `return_steps`); `processor.render(result, "gif")` draws it.
+            of `grid` that changed (with `return_steps`); `processor.render(result, "gif")` draws it.
     """
 
     _load_processor = True
@@ -46,7 +48,8 @@ class PuzzleSolvingPipeline(Pipeline):
             ValueError: what is not a puzzle for this model, or a wrong option.
         """
         puzzles = as_lists(puzzles)
-        results = self.run_single(puzzles, {}, self._forward_params | options, {})
+        batch_size = {} if self._batch_size is None else {"batch_size": self._batch_size}  # as given to `pipeline`
+        results = self.run_single(puzzles, {}, self._forward_params | batch_size | options, {})
         return results if len(results) > 1 or self.processor.split(puzzles) == puzzles else results[0]
 
     def save_pretrained(self, save_directory: str | PathLike, **kwargs: Any) -> None:
@@ -60,13 +63,11 @@ class PuzzleSolvingPipeline(Pipeline):
     def preprocess(self, puzzles: Any) -> dict[str, Tensor]:
         return {"input_ids": self.processor(puzzles)["input_ids"]}
 
-    def _forward(
-        self, inputs: dict[str, Tensor], verify: bool | Callable = False, augmentations: int = 1, **options: Any
-    ) -> dict[str, Any]:
+    def _forward(self, inputs: dict[str, Tensor], verify: bool | Callable = False, **options: Any) -> dict[str, Any]:
         processor = self.processor
-        if (verify is True or augmentations > 1) and processor.rule is None:
-            raise ValueError("these puzzles have no rule of their own, which verify=True and augmentations need")
-        options = {"random_symmetry": processor.random_symmetry, "augmentations": augmentations} | options
+        if verify is True and processor.verifier is None:
+            raise ValueError("these puzzles have no rule of their own, which verify=True needs")
+        options = {"random_symmetry": processor.random_symmetry} | options
         options["verify"] = processor.verifier if verify is True else verify or None
         return inputs | {"solution": self.model.solve(inputs["input_ids"], **options)}
 
@@ -77,28 +78,31 @@ class PuzzleSolvingPipeline(Pipeline):
     def describe(self, question: Tensor, solution: Any, row: int) -> dict[str, Any]:
         """The result of one puzzle in plain Python values."""
         answer, steps = solution["answers"][row], int(solution["steps"][row])
+        rule = self.processor.verifier
+        if "verified" in solution:
+            verified = solved = bool(solution["verified"][row])
+        else:
+            verified = bool(rule(question[None], answer[None])) if rule else None
+            solved = bool(solution["halted"][row]) and verified is not False
         result = {
             "puzzle": self.processor.to_grid(question),
             "answer": self.processor.decode(answer),
             "grid": self.processor.to_grid(answer),
-            "solved": bool(solution["halted"][row]),
+            "solved": solved,
             "confidence": solution["halt_logits"][row].sigmoid().item(),
             "steps": steps,
             "rollouts": int(solution["rollouts"][row]),
         }
-        if "verified" in solution:
-            result["verified"] = bool(solution["verified"][row])
-        elif self.processor.verifier:
-            result["verified"] = bool(self.processor.verifier(question[None], answer[None]))
+        if verified is not None:
+            result["verified"] = verified
         if "step_answers" in solution:
             answers, logits = solution["step_answers"][row, :steps], solution["step_halt_logits"][row, :steps]
-            result["trace"], previous = [], question
+            result["trace"], previous = [], result["puzzle"]
             for tokens, logit in zip(answers, logits, strict=True):
-                cells = (tokens != previous).nonzero().flatten().tolist()
-                changed = [list(divmod(cell, self.processor.width)) for cell in cells]
                 grid = self.processor.to_grid(tokens)
-                result["trace"].append({"grid": grid, "confidence": logit.sigmoid().item(), "changed": changed})
-                previous = tokens
+                step = {"grid": grid, "confidence": logit.sigmoid().item(), "changed": changed_cells(grid, previous)}
+                result["trace"].append(step)
+                previous = grid
         return result
 
 
