@@ -26,7 +26,7 @@ class Checkpoint(NamedTuple):
 
 CHECKPOINTS = {
     "trm-sudoku-easy": Checkpoint("sudoku_easy_long", 1.2e6, "easy-sample", 200, 0.98),
-    "trm-sudoku-small": Checkpoint("sudoku_small", 1.6e6, "hard-sample", 40, 0.2),
+    "trm-sudoku-small": Checkpoint("sudoku_small_longer", 1.6e6, "hard-sample", 40, 0.25),
 }
 
 
