@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--dataset_config", default="mini-6x6")
     parser.add_argument("--max_examples", type=int, default=500)
-    parser.add_argument("--batch_size", type=int, default=128)
+    parser.add_argument("--batch_size", type=int, default=256)  # that of `solve`
     parser.add_argument("--halt_threshold", type=float, help="the model's own when not given")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--num_threads", type=int, default=2)
