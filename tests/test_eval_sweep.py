@@ -77,6 +77,20 @@ def test_without_a_verifier_there_is_no_verified_score(folder, puzzles):
     assert scores["verify"] is False
 
 
+def test_the_halting_head_is_judged_also_where_nothing_stops_early(folder, puzzles):
+    """Its belief is then a positive logit; an infinite threshold would call every puzzle doubted."""
+    model = TrmForPuzzleSolving.from_pretrained(folder).double()
+    options = {"halt_threshold": math.inf, "max_steps": 1, "seed": 3}
+    logits = model.solve(puzzles.input_ids, **options).halt_logits
+    model.halt_head.bias.data -= logits.median()
+    solution = model.solve(puzzles.input_ids, **options)
+    exact = (solution.answers == puzzles.labels).all(1)
+    scores = evaluate(model, puzzles, batch_size=60, accelerator=Accelerator(cpu=True), **options)
+    assert 0 < scores["halt_accuracy"] < 1
+    assert scores["halt_accuracy"] == ((solution.halt_logits > 0) == exact).double().mean().item()
+    assert scores["halt_threshold"] is None
+
+
 def test_a_sweep_is_a_list_of_results_and_a_plot(folder, tmp_path):
     output = tmp_path / "curve.json"
     done = subprocess.run(
