@@ -19,6 +19,16 @@ def _signed(value: int) -> int:
 
 TRUNCATED_DEVIATION = 0.8796256610342398  # of a standard normal cut at +-2
 
+# Giles's table for float32.
+_NEAR_ZERO = (
+    *(2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087),
+    *(-0.00125372503, -0.00417768164, 0.246640727, 1.50140941),
+)
+_NEAR_ONE = (
+    *(-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773),
+    *(-0.0076224613, 0.00943887047, 1.00167406, 2.83297682),
+)
+
 _GOLDEN_GAMMA = _signed(0x9E3779B97F4A7C15)
 _MULTIPLIER_1 = _signed(0xBF58476D1CE4E5B9)
 _MULTIPLIER_2 = _signed(0x94D049BB133111EB)
@@ -111,8 +121,29 @@ def state_normals(key: Tensor, count: int, *, truncated: bool = False) -> Tensor
     halves = torch.stack((bits >> 40, bits >> 16 & (2**23 - 1)), dim=-1).flatten(1)[:, :count]  # 23 bits each
     symmetric = (halves.float() + 0.5) * 2.0**-22 - 1  # uniform between -1 and 1, both excluded, exact in float32
     if truncated:
-        return (math.sqrt(2) / TRUNCATED_DEVIATION) * torch.erfinv(symmetric * math.erf(math.sqrt(2)))
-    return math.sqrt(2) * torch.erfinv(symmetric)
+        return (math.sqrt(2) / TRUNCATED_DEVIATION) * inverse_erf(symmetric * math.erf(math.sqrt(2)))
+    return math.sqrt(2) * inverse_erf(symmetric)
+
+
+def inverse_erf(x: Tensor) -> Tensor:
+    """The inverse error function in float32, to within 5e-7 of the exact one.
+
+    Polynomials in w = -log(1 - x^2) or its root (M. Giles, "Approximating the erfinv function", 2010). They compile
+    to vector instructions: `torch.erfinv` compiled for a CPU takes twenty times as long.
+
+    Args:
+        x: float32 of any shape, between -1 and 1, both excluded.
+    """
+    w = -torch.log((1 - x) * (1 + x))
+    return x * torch.where(w < 5, _polynomial(w - 2.5, _NEAR_ZERO), _polynomial(w.sqrt() - 3, _NEAR_ONE))
+
+
+def _polynomial(x: Tensor, coefficients: tuple[float, ...]) -> Tensor:
+    """Horner's rule, the highest power first."""
+    value = torch.full_like(x, coefficients[0])
+    for coefficient in coefficients[1:]:
+        value = value * x + coefficient
+    return value
 
 
 def draw_key(batch: int, device: torch.device) -> Tensor:

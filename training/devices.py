@@ -138,6 +138,8 @@ def compile_step(model: TrmForPuzzleSolving, whole: bool) -> None:
     if whole and table is not None:
         table.forward = torch.compiler.disable(table.forward)  # type: ignore[method-assign]
     (model if whole else model.model.network).compile(dynamic=False)
+    if not whole and model.config.random_initial_states:  # drawn at every step
+        model.model.initial_states = torch.compile(model.model.initial_states, dynamic=False)  # type: ignore[method-assign]
 
 
 def compile_network(
