@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from transformers.utils.generic import ModelOutput
 
-from .randomness_trm import fingerprint, random_bits, random_normals
+from .randomness_trm import fingerprint, random_bits, state_normals
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 ESCALATION = 4  # each round of attempts brings their number to so many times that of the round before
@@ -383,10 +383,10 @@ class Queue:
         steps, answer_state, latent_state = rows.steps + 1, rows.answer_state, rows.latent_state
         if plan.noise_std > 0:
             moment, size = rows.number * 2**32 + steps, answer_state[0].numel()
-            noises = random_normals(plan.seed, moment, rows.key, size, purpose="noise")
+            keys = random_bits(plan.seed, moment, rows.key, 2, purpose="noise").unbind(1)
             answer_state, latent_state = (
-                state + plan.noise_std * noise.view(state.shape).to(state.dtype)
-                for state, noise in zip((answer_state, latent_state), noises, strict=True)
+                state + plan.noise_std * state_normals(key, size).view(state.shape).to(state.dtype)
+                for state, key in zip((answer_state, latent_state), keys, strict=True)
             )
         answer_state, latent_state = self.recur(rows.embeds, answer_state, latent_state)
         rows = rows._replace(steps=steps, answer_state=answer_state, latent_state=latent_state)

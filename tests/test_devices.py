@@ -244,6 +244,16 @@ def test_a_whole_step_compiles_as_on_a_gpu(num_puzzle_tokens: int) -> None:
         torch.testing.assert_close(ours, plain, atol=1e-4, rtol=1e-3)
 
 
+def test_random_states_are_the_same_compiled() -> None:
+    model, batch = whole_step_case(0, random_initial_states=True, num_chains=2)
+    keys = torch.arange(4)
+    plain = model.model.initial_states(4, keys, 2)
+    compile_step(model, whole=False)
+    for ours, eager in zip(model.model.initial_states(4, keys, 2), plain, strict=True):
+        torch.testing.assert_close(ours, eager, atol=0, rtol=1e-6)
+    assert model(**batch, noise_key=keys).loss.isfinite()
+
+
 @pytest.fixture
 def autocast(monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContextManager]:
     """The loop's, on any CPU."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from datasets_scripts.tasks import Puzzles
 from modeling_trm.modeling_trm import apply_rotary, puzzle_losses, rotary_cos_sin, rotary_positions
-from modeling_trm.randomness_trm import TRUNCATED_DEVIATION, random_bits, state_normals
+from modeling_trm.randomness_trm import TRUNCATED_DEVIATION, inverse_erf, random_bits, state_normals
 from training.arguments import TrainArguments
 from training.batches import TrainBatches
 from training.checkpoint import defaults
@@ -43,6 +43,11 @@ def test_law_of_state_normals(truncated: bool) -> None:
     assert (one.abs().max() <= bound + 1e-6) == truncated
     for other in (two, one.roll(1, 0), one.roll(1, 1), one.roll(2, 1)):
         assert abs((one * other).mean()) < 5 / math.sqrt(count)
+
+
+def test_inverse_erf_is_torchs_at_every_number_that_is_drawn() -> None:
+    drawn = torch.arange(2**23).float().add(0.5) * 2.0**-22 - 1
+    torch.testing.assert_close(inverse_erf(drawn).double(), torch.erfinv(drawn.double()), atol=0, rtol=3e-7)
 
 
 def test_state_normals_are_named_by_their_key() -> None:
