@@ -83,32 +83,33 @@ def main(command_line: list[str]) -> None:
         folder = output_dir / "checkpoints"
         publisher = BackgroundPublisher(repository, args.hub_private, folder, record, tqdm.write)
     on_save = publisher.submit if publisher else None
-    state = train(args, config, processor, splits["train"], splits["test"], accelerator, on_save)
-    scores = {} if state is None else final_scores(state, splits["test"], args, accelerator)
-    if state is not None and scores:
-        state.best_accuracy = max(state.best_accuracy, scores.get("exact_accuracy", -1.0))
-        results = {
-            "model": args.output_dir,
-            "task": args.task,
-            "dataset": splits["test"].config,
-            "dataset_id": record(state)["data"]["dataset_id"],
-            "split": "test",
-            **scores,
-        }
-        dtype = "float32" if build_autocast(args, accelerator) is nullcontext else "bfloat16"
-        results |= {"dtype": dtype, "seed": args.seed, "data_seed": args.data_seed, **described}
-        table = report_arc if splits["test"].augmented_tasks else report
-        accelerator.print(f"{table(results)}\n\n{summary(state, args, accelerator)}")
-        accelerator.print(f"the model is in {args.output_dir}")
-        if accelerator.is_main_process:
-            results["weights"] = weights_of(output_dir)
-            write_results(merge_results(earlier_results, [results], results["weights"]), output_dir / RESULTS)
-            write_json(record(state), output_dir / TRAIN_ARGS)
-            write_card(output_dir)
-        if publisher is not None:
-            publisher.close()
-        if repository is not None:
-            print(publish_final(repository, output_dir, args.hub_private))
+    with signal_note:
+        state = train(args, config, processor, splits["train"], splits["test"], accelerator, on_save)
+        scores = {} if state is None else final_scores(state, splits["test"], args, accelerator)
+        if state is not None and scores:
+            state.best_accuracy = max(state.best_accuracy, scores.get("exact_accuracy", -1.0))
+            results = {
+                "model": args.output_dir,
+                "task": args.task,
+                "dataset": splits["test"].config,
+                "dataset_id": record(state)["data"]["dataset_id"],
+                "split": "test",
+                **scores,
+            }
+            dtype = "float32" if build_autocast(args, accelerator) is nullcontext else "bfloat16"
+            results |= {"dtype": dtype, "seed": args.seed, "data_seed": args.data_seed, **described}
+            table = report_arc if splits["test"].augmented_tasks else report
+            accelerator.print(f"{table(results)}\n\n{summary(state, args, accelerator)}")
+            accelerator.print(f"the model is in {args.output_dir}")
+            if accelerator.is_main_process:
+                results["weights"] = weights_of(output_dir)
+                write_results(merge_results(earlier_results, [results], results["weights"]), output_dir / RESULTS)
+                write_json(record(state), output_dir / TRAIN_ARGS)
+                write_card(output_dir)
+    if scores and publisher is not None:
+        publisher.close()
+    if scores and repository is not None:
+        print(publish_final(repository, output_dir, args.hub_private))
     accelerator.end_training()
 
 
@@ -120,10 +121,9 @@ def final_scores(state: TrainState, puzzles: Puzzles, args: TrainArguments, acce
     output_dir, files = Path(args.output_dir), dict[str, Any]()
     if puzzles.augmented_tasks:
         files = {"submission": output_dir / "submission.json", "resume_dir": output_dir / "checkpoints" / "votes"}
-    with signal_note:
-        stopper = Stopper(accelerator, time_limit_minutes=None)
-        scores = evaluate_average(state, puzzles, args, accelerator, stopped=stopper.requested, **files)
-        reason = stopper.reason(now=True)
+    stopper = Stopper(accelerator, time_limit_minutes=None)
+    scores = evaluate_average(state, puzzles, args, accelerator, stopped=stopper.requested, **files)
+    reason = stopper.reason(now=True)
     if not scores:
         accelerator.print(f"{reason}: stopped in the last evaluation; the same command does it again")
     return scores

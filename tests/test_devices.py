@@ -11,6 +11,7 @@ from functools import partialmethod
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock, call
 
 import pytest
 import torch
@@ -159,9 +160,19 @@ def test_padded_products_and_their_gradients_are_the_plain_ones(ins: int, outs: 
         torch.testing.assert_close(ours, reference)
 
 
+def test_on_a_gpu_what_is_misaligned_is_padded(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model(num_puzzle_tokens=0, puzzle_embedding_size=0, num_register_tokens=1, token_mixer="mlp")
+    monkeypatch.setattr(TrmForPuzzleSolving, "device", torch.device("cuda"))
+    choose_kernels(model)
+    padded = {name for name, module in model.named_modules() if isinstance(module, AlignedLinear)}
+    sizes = {name: module.weight.shape for name, module in model.named_modules() if type(module) is nn.Linear}
+    assert "lm_head" in padded and any("token_mixer" in name for name in padded) and sizes
+    assert all(size % ALIGNMENT == 0 for shape in sizes.values() for size in shape)
+
+
 @pytest.mark.parametrize(("recipe", "width"), [("sudoku_fast", 9), ("maze_fast", 30)])
 def test_the_length_of_the_fast_recipes_needs_no_padding(recipe: str, width: int) -> None:
-    """Registers fill it up to what tensor cores want; a padded weight is cast at each use."""
+    """Registers fill it up to what tensor cores want; a padded weight is cast at each use where nothing is compiled."""
     command = ["--config", str(ROOT / "recipes" / f"{recipe}.yaml")]
     _, model_args = parse_arguments([TrainArguments, model_arguments()], command)
     given = {"vocab_size": 10, "seq_len": width**2, "answer_token_ids": None, "num_puzzles": 1}
@@ -183,8 +194,17 @@ class NoWaiting(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("task", ["sudoku", "arc-agi"])
-def test_a_training_step_never_waits_for_the_device(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("task", "loss", "optimizer"),
+    [
+        ("sudoku", {"loss_type": "softmax", "label_smoothing": 0.1}, {"use_muon": True}),
+        ("sudoku", {"loss_type": "stablemax"}, {"optimizer": "adamw"}),
+        ("arc-agi", {"loss_type": "stablemax"}, {}),
+    ],
+)
+def test_a_training_step_never_waits_for_the_device(
+    task: str, loss: dict[str, Any], optimizer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Batch, forward, backward, guard, optimizers, average and meters: no value is read, no shape depends on one."""
     config, count = {"sudoku": ("mini-6x6", 1000), "arc-agi": ("arc-agi-1", 5)}[task]
     puzzles = load_puzzles(task, config, "train", num_augmentations=count)
@@ -194,12 +214,12 @@ def test_a_training_step_never_waits_for_the_device(task: str, monkeypatch: pyte
     model_config = TrmConfig(
         vocab_size=len(processor["vocabulary"]), seq_len=processor["height"] * processor["width"], hidden_size=16,
         num_attention_heads=2, num_puzzles=puzzles.num_puzzles, num_puzzle_tokens=1, deep_cycles=2, latent_cycles=1,
-        loss_type="softmax", label_smoothing=0.1, answer_token_ids=puzzles.format.answer_tokens,
+        answer_token_ids=puzzles.format.answer_tokens, **loss,
         random_initial_states=True, state_noise_std=0.1, state_damping=0.1, num_chains=2,
     )  # fmt: skip
     with device:
         model = TrmForPuzzleSolving(model_config).train()
-    args = TrainArguments(batch_size=16, use_muon=True, ema_warmup=True)
+    args = TrainArguments(batch_size=16, ema_warmup=True, **optimizer)
     accelerator = SimpleNamespace(device=device, num_processes=1, process_index=0)
     state = TrainState(model, ExponentialAverage(model, 0.9, True), build_optimizers(model, args))
     batches = TrainBatches(puzzles, args, model_config, accelerator)
@@ -216,6 +236,16 @@ def test_a_training_step_never_waits_for_the_device(task: str, monkeypatch: pyte
             meters.update(output, gradient_norm, guard.skipped)
         model.zero_grad()
         carry = output.carry
+
+
+def test_the_verdict_of_the_guard_is_sent_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number can do nothing but be copied; the event is recorded and not waited for."""
+    monkeypatch.setattr(torch.cuda, "Event", lambda: Mock(spec=["record"]))
+    number = Mock(spec=["is_cuda", "to"], is_cuda=True)
+    host, arrival = guards.send_to_host(number)
+    assert number.method_calls == [call.to("cpu", non_blocking=True)]
+    assert host is number.to.return_value
+    assert arrival.method_calls == [call.record()]
 
 
 def whole_step_case(num_puzzle_tokens: int, **fields: Any) -> tuple[TrmForPuzzleSolving, dict[str, torch.Tensor]]:
@@ -291,7 +321,7 @@ def test_a_whole_step_is_few_graphs_that_cast_a_weight_once(
 ) -> None:
     """Compiled up to what Inductor would generate code for: the recursion in one graph, the same at every step.
 
-    Puzzle embeddings stay outside and cut the step into pieces.
+    Puzzle embeddings stay outside and cut the step into pieces. Weights are padded as on a GPU, once as well.
     """
     traced: list[GraphModule] = []  # by Dynamo
     lowered: list[GraphModule] = []  # forward and backward, with autocast's casts
@@ -307,6 +337,9 @@ def test_a_whole_step_is_few_graphs_that_cast_a_weight_once(
     torch.compiler.reset()
     monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=record))
     model, batch = whole_step_case(num_puzzle_tokens, token_mixer="mlp")
+    with monkeypatch.context() as patches:
+        patches.setattr(TrmForPuzzleSolving, "device", torch.device("cuda"))
+        choose_kernels(model)
     compile_step(model, whole=True)
     carry = None
     for _ in range(3):
@@ -324,7 +357,12 @@ def test_a_whole_step_is_few_graphs_that_cast_a_weight_once(
     casts = [
         node for module in lowered for node in module.graph.nodes if node.target is torch.ops.aten._to_copy.default
     ]
+    pad = torch.ops.aten.constant_pad_nd.default
+    sources = [node.args[0].args[0] if node.args[0].target is pad else node.args[0] for node in casts]
     inputs = [
-        node.args[0] for node in casts if node.args[0].op == "placeholder" and node.kwargs["dtype"] == torch.bfloat16
+        source
+        for node, source in zip(casts, sources, strict=True)
+        if source.op == "placeholder" and node.kwargs["dtype"] == torch.bfloat16
     ]
+    assert any(node.args[0].target is pad for node in casts)
     assert products < len(inputs) == len(set(inputs)) <= len(list(model.parameters()))

@@ -270,14 +270,14 @@ def test_the_winner_trains_as_if_it_were_alone() -> None:
 
 
 def test_one_chain_is_the_plain_step() -> None:
-    """To the last bit, in float32; and the first of several chains starts where the only one would."""
-    batch, options = tiny_batch(3), {"min_steps": torch.zeros(3), "noise_key": KEY}
-    one, plain = (
-        tiny_model(dtype=torch.float32, random_initial_states=True, **chains).train()
-        for chains in ({"num_chains": 1}, {})
-    )
-    assert torch.equal(one(*batch, **options).loss, plain(*batch, **options).loss)
-    alone, among = one.model.initial_states(3, KEY), one.model.initial_states(3, KEY, num_chains=3)
+    """The code of several chains, given one; and the first of several starts where the only one would."""
+    model, batch = tiny_model(**CHAINS).train(), tiny_batch(3)
+    carry = model.initial_carry(*batch, KEY)
+    answer_state, latent_states = model.run_chains(replace(carry, latent_state=carry.latent_state[:, None]), KEY)
+    plain = model.model(*batch[:2], carry.answer_state, carry.latent_state)
+    torch.testing.assert_close(answer_state, plain.answer_state)
+    torch.testing.assert_close(latent_states[:, 0], plain.latent_state)
+    alone, among = model.model.initial_states(3, KEY), model.model.initial_states(3, KEY, num_chains=3)
     assert torch.equal(alone[0], among[0])
     assert torch.equal(alone[1], among[1][:, 0])
     assert not torch.equal(among[1][:, 0], among[1][:, 1])
@@ -293,6 +293,11 @@ def test_equal_chains_are_one_chain() -> None:
     for _ in range(2):
         output, alone = model(*batch, carry=copies, **options), plain(*batch, carry=carry, **options)
         torch.testing.assert_close(output.loss, alone.loss)
+        for output_of in (output, alone):
+            output_of.loss.backward()
+        expected = gradients(plain)
+        for name, grad in gradients(model).items():
+            torch.testing.assert_close(grad, expected[name], msg=lambda m, n=name: f"{n}: {m}")
         carry = alone.carry
         copies = replace(output.carry, latent_state=carry.latent_state.unsqueeze(1).expand(-1, 3, -1, -1))
 

@@ -6,10 +6,12 @@ import multiprocessing
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -28,8 +30,9 @@ from tiny import tiny_batch, tiny_model
 import train
 from datasets_scripts.sudoku import BUNDLED_FOLDER
 from modeling_trm import TrmForPuzzleSolving
+from training import devices, loop
 from training.arguments import TrainArguments, UserError, build_config, model_arguments, parse_arguments
-from training.checkpoint import TrainState, list_checkpoints, load_checkpoint, load_local, save_checkpoint
+from training.checkpoint import TrainState, list_checkpoints, load_checkpoint, load_local, save_checkpoint, save_model
 from training.optimizers import ExponentialAverage, build_optimizers
 from training.stopping import Stopper
 from training.storage import find_damage, load_tensors, save_tensors, write_manifest
@@ -274,6 +277,58 @@ def test_other_data_alone_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "that the run was started with): the puzzles in work start anew" in capsys.readouterr().out
 
 
+def test_other_puzzle_ids_are_other_data(sudoku_splits) -> None:
+    puzzles = replace(sudoku_splits["mini-6x6"]["train"].first(4), puzzle_ids=torch.arange(4))
+    assert loop.digest_of(puzzles) != loop.digest_of(replace(puzzles, puzzle_ids=torch.arange(4).flip(0)))
+
+
+def test_what_a_run_started_from_need_not_travel_with_it(tmp_path: Path) -> None:
+    first, moved, whole = tmp_path / "first", tmp_path / "moved", tmp_path / "whole"
+    main(first, max_steps=2)
+    for folder in (moved, whole):
+        main(folder, max_steps=3, init_from=first, **CONSTANT)
+    main(whole, max_steps=6, init_from=first, **CONSTANT)
+    shutil.rmtree(first)
+    main(moved, max_steps=6, init_from=first, **CONSTANT)
+    assert_same_training(whole, moved)
+    with pytest.raises(UserError, match=r"there is no model\.safetensors"):
+        main(tmp_path / "new", max_steps=3, init_from=first)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
+def test_a_compiled_run_in_bfloat16_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch) -> None:
+    """With everything random: states, noise, chains, exploration, symmetries."""
+    monkeypatch.setattr(devices, "has_bf16", lambda device: True)
+    fields = {
+        **{"compile": True, "mixed_precision": "bf16", "random_initial_states": True, "state_noise_std": 0.1},
+        **{"num_chains": 2, "deep_cycles": 2, "max_steps": 10, "save_steps": 100, **CONSTANT},
+    }
+    main(tmp_path / "whole", **fields)
+    main(tmp_path / "parts", **fields | {"max_steps": 4})
+    main(tmp_path / "parts", **fields)
+    assert_same_training(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("max_steps", [3, 24])
+def test_weights_that_are_not_finite_are_never_saved(max_steps: int, tmp_path: Path, monkeypatch) -> None:
+    """Nor published, though the last step and a signal must save; the loss and the gradients were finite."""
+    update = ExponentialAverage.update_parameters
+
+    def explode(average: ExponentialAverage, model: TrmForPuzzleSolving) -> None:
+        update(average, model)
+        model.lm_head.weight.data[0] = float("inf")
+        signal.raise_signal(signal.SIGTERM)
+
+    main(tmp_path, max_steps=2, **CONSTANT)
+    before = checkpoint_tensors(tmp_path)
+    monkeypatch.setattr(ExponentialAverage, "update_parameters", explode)
+    with pytest.raises(UserError, match=r"the weights are not finite at step 3, .* --learning_rate"):
+        main(tmp_path, max_steps=max_steps, **CONSTANT)
+    assert [folder.name for folder in list_checkpoints(tmp_path)] == ["step-00000002"]
+    for name, tensor in checkpoint_tensors(tmp_path).items():
+        assert torch.equal(tensor, before[name]), name
+
+
 def test_the_optimizer_can_change_without_its_moments(tmp_path: Path) -> None:
     main(tmp_path, max_steps=5)
     main(tmp_path, max_steps=6, use_muon=False, optimizer="adamw", resume_anyway=True)
@@ -336,6 +391,20 @@ def test_a_signal_cuts_an_evaluation_short(is_last: bool, tmp_path: Path) -> Non
     place = "in the last evaluation; the same command does it again" if is_last else "at step 1 of 24; the same"
     assert f"SIGTERM: stopped {place}" in output
     assert not any("eval" in line for line in log_lines(tmp_path))
+
+
+def test_a_signal_while_the_model_is_written_is_not_forgotten(tmp_path: Path, monkeypatch, capsys) -> None:
+    def write(*arguments: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        save_model(*arguments)
+
+    monkeypatch.setattr(loop, "save_model", write)
+    main(tmp_path, max_steps=1, eval_steps=None)
+    assert "SIGTERM: stopped in the last evaluation; the same command does it again" in capsys.readouterr().out
+    assert not (tmp_path / "results.json").exists()
+    monkeypatch.undo()
+    main(tmp_path, max_steps=1, eval_steps=None)
+    assert (tmp_path / "results.json").exists()
 
 
 def children(pid: int) -> list[int]:

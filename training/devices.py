@@ -119,8 +119,9 @@ class OneDnnLinear(nn.Linear):
 class AlignedLinear(nn.Linear):
     """A linear layer without bias whose sizes are padded with zeros for the kernel.
 
-    Tensor cores want multiples of 8, and the paper's Sudoku has rows of 97 tokens. The result is the same. Autocast
-    keeps the cast of a weight, but casts a padded one at each use.
+    Tensor cores want multiples of 8, and the paper's Sudoku has rows of 97 tokens. The result is the same. A compiled
+    step pads and casts a weight once; otherwise autocast, which keeps the cast of a weight, casts a padded one anew
+    at each use.
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -86,7 +86,11 @@ class StepGuard:
     def is_sound(self) -> bool:
         """Whether the last step was not skipped and the weights are finite, so that they are worth keeping."""
         self.settle()
-        return self.streak == 0 and all(bool(weight.isfinite().all()) for weight in self.weights())
+        return self.streak == 0 and self.weights_are_finite()
+
+    def weights_are_finite(self) -> bool:
+        """They can have grown beyond all bounds in a step whose loss and gradients were finite."""
+        return all(bool(weight.isfinite().all()) for weight in self.weights())
 
     def examine(self, loss: Tensor) -> tuple[Tensor, Tensor, list[str]]:
         """The norm of the dense gradients, and the number of the culprit, -1 for none, in the list of all suspects.

@@ -38,7 +38,7 @@ from .guards import StepGuard
 from .metrics import Meters, TrainLog, progress_line
 from .optimizers import ExponentialAverage, build_optimizers, learning_rate_factor, learning_rates
 from .puzzle_table import PUZZLE_TABLE, build_model, release_rows, whole_model
-from .stopping import TIME_LIMIT, Stopper, signal_note
+from .stopping import TIME_LIMIT, Stopper
 from .storage import failure_of
 from .transfer import RECORD_NAME, puzzle_record, start_from
 
@@ -66,7 +66,6 @@ def build_accelerator(args: TrainArguments) -> Accelerator:
     return start_accelerator(log_with=trackers, project_dir=args.output_dir)
 
 
-@signal_note
 def train(
     args: TrainArguments,
     config: TrmConfig,
@@ -112,8 +111,9 @@ def train(
     autocast = build_autocast(args, accelerator)
     with autocast():
         choose_kernels(model)
-    if args.init_from is not None:
+    if args.init_from is not None and (args.freeze_network or not list_checkpoints(output_dir)):
         train_puzzles = start_from(model, args, train_puzzles)
+    accelerator.wait_for_everyone()  # before damaged checkpoints are renamed
     state = TrainState(
         model, ExponentialAverage(model, args.ema_decay, args.ema_warmup), build_optimizers(model, args)
     )
@@ -200,7 +200,8 @@ def train(
         meters.update(output, gradient_norm, guard.skipped)
         progress.update()
 
-        is_last, stop_reason = state.step == args.max_steps, stopper.reason()
+        is_last = state.step == args.max_steps
+        stop_reason = stopper.reason(now=is_last)
         if is_last and stop_reason == TIME_LIMIT:
             stop_reason = None
         if state.step % args.log_steps == 0 or is_last:
@@ -228,7 +229,14 @@ def train(
             )
         save_is_due |= state.step % args.save_steps == 0
         must_save = is_last or stop_reason is not None
-        if (must_save or save_is_due) and (guard.is_sound() or must_save):
+        is_sound = (must_save or save_is_due) and guard.is_sound()
+        if must_save and not guard.weights_are_finite():
+            progress.close()
+            raise UserError(
+                f"the weights are not finite at step {state.step}, which was not saved: the same command with a lower "
+                "--learning_rate goes on from the last checkpoint"
+            )
+        if must_save or is_sound:
             save_is_due, failure = False, save()
             if failure is not None:
                 kept = [folder.name for folder in list_checkpoints(output_dir)][-1:]
@@ -252,7 +260,9 @@ def train(
 
 def digest_of(puzzles: Puzzles) -> str:
     """A short name for the contents of a data set."""
-    columns = (puzzles.input_ids, puzzles.labels)
+    columns = [puzzles.input_ids, puzzles.labels]
+    if puzzles.puzzle_ids is not None:
+        columns.append(puzzles.puzzle_ids)
     return hashlib.blake2b(b"".join(column.numpy().tobytes() for column in columns), digest_size=8).hexdigest()
 
 

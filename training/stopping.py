@@ -4,7 +4,7 @@
 import signal
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ContextDecorator
+from contextlib import AbstractContextManager
 from types import FrameType
 from typing import Any
 
@@ -18,7 +18,7 @@ TIME_LIMIT = "time limit"
 SECONDS_BETWEEN = 1.0
 
 
-class SignalNote(ContextDecorator):
+class SignalNote(AbstractContextManager):
     """Within it, `SIGNALS` do not end the process but are noted in `number` (0: none yet)."""
 
     number = 0
