@@ -172,7 +172,7 @@ def test_on_a_gpu_what_is_misaligned_is_padded(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(("recipe", "width"), [("sudoku_fast", 9), ("maze_fast", 30)])
 def test_the_length_of_the_fast_recipes_needs_no_padding(recipe: str, width: int) -> None:
-    """Registers fill it up to what tensor cores want; a padded weight is cast at each use where nothing is compiled."""
+    """Registers fill it up to what tensor cores want; uncompiled, a padded weight is cast at each use."""
     command = ["--config", str(ROOT / "recipes" / f"{recipe}.yaml")]
     _, model_args = parse_arguments([TrainArguments, model_arguments()], command)
     given = {"vocab_size": 10, "seq_len": width**2, "answer_token_ids": None, "num_puzzles": 1}
