@@ -28,7 +28,7 @@ class Checkpoint(NamedTuple):
 
 CHECKPOINTS = {
     "trm-sudoku-easy": Checkpoint("sudoku_easy_long", 1.2e6, 0.99, "easy-sample", 200, 0.98),
-    "trm-sudoku-small": Checkpoint("sudoku_small_longer", 1.6e6, 0.33, "hard-sample", 40, 0.25),
+    "trm-sudoku-small": Checkpoint("sudoku_small_chains", 1.6e6, 0.37, "hard-sample", 40, 0.3),
 }
 
 
