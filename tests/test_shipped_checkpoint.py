@@ -44,6 +44,12 @@ def test_its_results_are_of_its_weights_and_quoted(name: str) -> None:
     assert (folder / "model.safetensors").stat().st_size <= CHECKPOINTS[name].max_bytes
 
 
+def test_what_the_last_run_of_the_small_one_started_from_is_there() -> None:
+    before = ROOT / "trm-sudoku-small" / "second_run"
+    results = json.loads((before / "results.json").read_text())
+    assert {result["weights"] for result in results} == {weights_of(before)}
+
+
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_its_recipe_repeats_it(name: str) -> None:
     """The run it comes from had every field as the recipe, and the defaults, have it today; but for folders' names."""
