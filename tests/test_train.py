@@ -61,8 +61,10 @@ def checkpoint_tensors(output_dir: Path) -> dict[str, torch.Tensor]:
 
 
 def log_lines(output_dir: Path) -> list[dict]:
+    """The lines that are complete: the last one may be being written."""
     path = output_dir / "train_log.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def assert_same_training(first: Path, second: Path) -> None:
