@@ -173,7 +173,7 @@ def set_results(metadata: ModelCardData, results: list[dict[str, Any]]) -> None:
             dataset_config=result["dataset"],
             dataset_split=result["split"],
             metric_type=kind,
-            metric_name=name,
+            metric_name=f"{name}, {settings_of(result)}",
             metric_value=value,
         )
         for result in results
@@ -191,10 +191,16 @@ def scores_of(result: dict[str, Any]) -> list[tuple[str, str, float]]:
 
 
 def settings_of(result: dict[str, Any]) -> str:
-    return (
-        f"n={result['num_examples']}, at most {result['max_steps']} steps, {result['num_rollouts']} rollouts, "
-        f"seed {result['seed']}, {result['dtype']}"
-    )
+    """What tells several evaluations of one model on the same puzzles apart."""
+    words = [f"n={result['num_examples']}", f"at most {result['max_steps']} steps", *attempts_of(result)]
+    return ", ".join([*words, f"seed {result['seed']}", result["dtype"]])
+
+
+def attempts_of(result: dict[str, Any]) -> list[str]:
+    """In what a puzzle's attempts went beyond a single one without noise."""
+    rollouts, noise, views = result["num_rollouts"], result["noise_std"], result.get("augmentations", 1)
+    words = {f"{rollouts} rollouts": rollouts > 1, f"noise {noise:g}": noise > 0, f"{views} views": views > 1}
+    return [word for word, applies in words.items() if applies]
 
 
 def row_of(result: dict[str, Any]) -> list[str]:
@@ -206,10 +212,7 @@ def row_of(result: dict[str, Any]) -> list[str]:
             low, high = result["exact_accuracy_ci95"]
             shown = f"**{shown}** ({low:.1%} – {high:.1%})"
         scores.append(shown)
-    threshold, noise = result["halt_threshold"], result["noise_std"]
-    rollouts = f"{result['num_rollouts']}" + (f", noise {noise:g}" if noise else "")
-    if result.get("augmentations", 1) > 1:
-        rollouts += f", {result['augmentations']} views"
+    threshold = result["halt_threshold"]
     return [
         result["task"],
         result["dataset_id"] or result["dataset"],
@@ -218,7 +221,7 @@ def row_of(result: dict[str, Any]) -> list[str]:
         ", ".join(scores) or "no solutions known",
         f"{result['mean_steps']:.2f} ({result['max_steps']})",
         "never" if threshold is None else f"{threshold:g}",
-        rollouts,
+        ", ".join(attempts_of(result)) or "1",
         str(result["seed"]),
         f"{result['dtype']}, {result['device']}",
         (result["commit"] or UNKNOWN)[:12],
