@@ -3,12 +3,13 @@
 
 Rows hold un-augmented puzzles as tokens: 0 = pad, 1 = blank, digit `d` = `d + 1`, as the official builder writes them.
 
-| config        | puzzles                                                                                         |
-|---------------|-------------------------------------------------------------------------------------------------|
+| config        | puzzles                                                                                           |
+|---------------|---------------------------------------------------------------------------------------------------|
 | `extreme`     | `sapientinc/sudoku-extreme`, from the Hub or from `train.csv[.gz]`, `test.csv[.gz]` in `data_dir` |
-| `hard-sample` | 1,000 + 1,000 bundled puzzles, see data/sudoku/README.md                                        |
-| `easy-sample` | the same with 35 to 45 clues, the new ones revealed from the answers                            |
-| `mini-6x6`    | 1,000 + 1,000 generated 6x6 puzzles with 10 to 14 clues                                         |
+| `hard`        | 1,000 + 10,000 bundled puzzles, see data/sudoku/README.md                                         |
+| `hard-sample` | the same with the first 1,000 test puzzles                                                        |
+| `easy-sample` | those of `hard-sample` with 35 to 45 clues, the new ones revealed from the answers                |
+| `mini-6x6`    | 1,000 + 1,000 generated 6x6 puzzles with 10 to 14 clues                                           |
 """
 
 import random
@@ -33,6 +34,7 @@ from modeling_trm.symmetries_trm import BLANK_TOKEN, FIRST_DIGIT_TOKEN, line_per
 BUNDLED_FOLDER = Path(__file__).parent / "data" / "sudoku"
 HUB_PAGE, TDOKU_PAGE = "https://huggingface.co/datasets/sapientinc/sudoku-extreme", "https://github.com/t-dillon/tdoku"
 COLUMNS = ("source", "question", "answer", "rating")
+NUM_SAMPLED = 1000  # per split
 NOT_RATED = 0
 
 
@@ -250,6 +252,12 @@ class Sudoku(PuzzleBuilder):
     BUILDER_CONFIGS: ClassVar[list[SudokuConfig]] = [
         SudokuConfig(name="extreme", description="Sudoku-Extreme", homepage=HUB_PAGE, license="other"),
         SudokuConfig(
+            name="hard",
+            description="Sudoku-Extreme-like (tdoku hardest, 74:26), bundled",
+            homepage=TDOKU_PAGE,
+            license="other",
+        ),
+        SudokuConfig(
             name="hard-sample",
             description="Sudoku-Extreme-like (tdoku hardest, 74:26), bundled",
             homepage=TDOKU_PAGE,
@@ -284,6 +292,8 @@ class Sudoku(PuzzleBuilder):
 
     def _generate_tables(self, split: str, path: str | None) -> Iterator[tuple[tuple[int, int], pa.Table]]:
         table = read_csv(path) if path else _mini_table(split, self.config.seed)
+        if self.config.name in ("hard-sample", "easy-sample"):
+            table = table.slice(0, NUM_SAMPLED)
         if self.config.name == "easy-sample":
             labels = token_grids(table["labels"])
             input_ids = reveal_clues(token_grids(table["input_ids"]), labels, self.config.seed, split)

@@ -28,7 +28,7 @@ def sudoku_splits() -> dict[str, dict[str, Puzzles]]:
     """Both splits of every Sudoku config that needs no download."""
     return {
         config: {split: load_puzzles("sudoku", config, split) for split in ("train", "test")}
-        for config in ("hard-sample", "easy-sample", "mini-6x6")
+        for config in ("hard", "hard-sample", "easy-sample", "mini-6x6")
     }
 
 

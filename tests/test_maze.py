@@ -385,6 +385,7 @@ def test_the_fast_recipe_trains_a_small_model(tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     assert (config["position_embedding_type"], config["grid_width"]) == ("rope_2d", 30)
     assert config["gradient_cycles"] == config["deep_cycles"] == 3
+    assert config["answer_token_ids"] == TASKS["maze"].formats["hard-sample"].answer_tokens
     assert (config["num_register_tokens"] + config["seq_len"]) % 8 == 0
     assert math.isfinite(json.loads((tmp_path / "train_log.jsonl").read_text().splitlines()[0])["answer_loss"])
 

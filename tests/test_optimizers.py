@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from modeling_trm import TrmConfig, TrmForPuzzleSolving
+from modeling_trm.modeling_trm import TrmAttention
 from training.arguments import TrainArguments, UserError
 from training.optimizers import ExponentialAverage, Muon, build_optimizers, orthogonalised
 
@@ -29,6 +30,11 @@ def test_every_parameter_has_exactly_one_optimizer(optimizer: str, use_muon: boo
     assert sorted(name for group in groups for name in group) == sorted(name for name, _ in model.named_parameters())
     assert groups[0] == {"model.puzzle_embeddings.weight"}
     if use_muon:
+        muon = build_optimizers(model, TrainArguments(use_muon=True, muon_momentum=0.7, muon_ns_steps=2))[1]
+        attentions = [module for module in model.modules() if isinstance(module, TrmAttention)]
+        assert muon.head_size == {attention.qkv_proj.weight: 8 for attention in attentions}
+        expected = {"lr": 0.02, "momentum": 0.7, "weight_decay": 0.005, "ns_steps": 2}
+        assert {name: muon.param_groups[0][name] for name in expected} == expected
         assert groups[1] == {name for name, _ in model.named_parameters() if name.startswith("model.network.")}
 
 

@@ -235,17 +235,19 @@ def test_gradient_cycles_are_the_last_ones(carrying: int, without: int) -> None:
 CHAINS = {"random_initial_states": True, "deep_cycles": 3}
 
 
-def test_the_winner_trains_as_if_it_were_alone() -> None:
-    """Loss, gradient and states are those of a plain step from the states of the chain with the lowest loss."""
-    batch = tiny_batch(3)
-    model, plain = tiny_model(**CHAINS, num_chains=4).train(), tiny_model(**CHAINS).train()
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_the_winner_trains_as_if_it_were_alone(noise: float) -> None:
+    """Loss, gradient and states are those of a plain step, with the noise of the chain with the lowest loss."""
+    batch, fields = tiny_batch(3), {**CHAINS, "state_noise_std": noise}
+    model, plain = tiny_model(**fields, num_chains=4).train(), tiny_model(**fields).train()
     answer, latents = model.model.initial_states(3, KEY, num_chains=4)
-    options = {"min_steps": torch.zeros(3), "noise_key": KEY}
-    output = model(*batch, **options)
+    keys = torch.cat([random_bits(0, chain, KEY, 1, purpose="chains") for chain in range(4)], dim=1)
+    options = {"min_steps": torch.zeros(3)}
+    output = model(*batch, **options, noise_key=KEY)
 
     question = plain.model.embed(*batch[:2])
     with torch.no_grad():
-        ends = [plain.model.recur(question, answer, latents[:, chain], cycles=range(2)) for chain in range(4)]
+        ends = [plain.model.recur(question, answer, latents[:, chain], keys[:, chain], range(2)) for chain in range(4)]
         losses = [
             puzzle_losses(plain.answer_logits(end), plain.halt_logits(end), batch[2], plain.config)[0]
             for end, _ in ends
@@ -254,7 +256,8 @@ def test_the_winner_trains_as_if_it_were_alone() -> None:
     assert len(set(winner.tolist())) > 1  # or the test could not tell chains apart
     rows = torch.arange(3)
     carry = replace(plain.initial_carry(*batch, KEY), halted=torch.zeros(3, dtype=torch.bool))
-    alone = plain(*batch, carry=replace(carry, answer_state=answer, latent_state=latents[rows, winner]), **options)
+    carry = replace(carry, answer_state=answer, latent_state=latents[rows, winner])
+    alone = plain(*batch, carry=carry, **options, noise_key=keys[rows, winner])
     torch.testing.assert_close(output.loss, alone.loss)
     for output_of in (output, alone):
         output_of.loss.backward()

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from test_train import ROOT, assert_same_training, checkpoint_tensors, command, finish, log_lines, start
 from tiny import tiny_batch, tiny_model
+from transformers import AutoModel
 
 import train
 from datasets_scripts.sudoku import BUNDLED_FOLDER
@@ -494,11 +495,40 @@ def test_training_survives_a_full_disk(uninterrupted: Path, small_disk: Path) ->
     assert all(find_damage(folder) is None for folder in list_checkpoints(run_dir))
 
 
+def test_the_time_limit_does_not_stop_a_run_that_is_done(tmp_path: Path) -> None:
+    """Nor does it where the last step is evaluated, which asks once more."""
+    main(tmp_path, **{**CONSTANT, "max_steps": 1, "eval_steps": 1, "time_limit_minutes": 1e-9})
+    assert (tmp_path / "model.safetensors").exists()
+
+
+def test_weights_are_written_as_asked_for_and_evaluated_so(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bfloat16, of a training and with checkpoints that remain in float32."""
+    evaluated: dict[str, torch.Tensor] = {}
+
+    def remember(state: TrainState, *rest: object) -> dict:
+        evaluated.update(state.averaged_model.state_dict())
+        return {}
+
+    monkeypatch.setattr(train, "final_scores", remember)
+    main(tmp_path, weights_dtype="bfloat16")
+    half, whole = (load_file(folder / "model.safetensors") for folder in (tmp_path, uninterrupted))
+    assert half.keys() == whole.keys() == evaluated.keys()
+    for name, weight in whole.items():
+        assert weight.dtype == torch.float32
+        assert torch.equal(half[name], weight.bfloat16()), name
+        assert torch.equal(evaluated[name], half[name].float()), name
+    ours, theirs = checkpoint_tensors(tmp_path), checkpoint_tensors(uninterrupted)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert AutoModel.from_pretrained(tmp_path).dtype == torch.bfloat16
+
+
 @pytest.mark.slow
 def test_the_real_size_goes_on_from_a_checkpoint_in_parts(tmp_path: Path) -> None:
     """`sudoku_fast` with its optimizers and growing depth: equal byte for byte, in files that can be carried."""
     recipe = {"--config": ROOT / "recipes" / "sudoku_fast.yaml", "--compile": False, "--checkpoint_max_shard_size": 15}
-    sizes = {"--batch_size": 2, "--max_steps": 4, "--save_steps": 2, "--log_steps": 1, "--num_test_puzzles": 2}
+    sizes = {"--batch_size": 2, "--max_steps": 20, "--save_steps": 20, "--log_steps": 1, "--num_test_puzzles": 2}
     sizes["--max_solve_steps"] = 1
 
     def run(name: str) -> None:
@@ -506,10 +536,10 @@ def test_the_real_size_goes_on_from_a_checkpoint_in_parts(tmp_path: Path) -> Non
         train.main([str(word) for pair in fields.items() for word in pair])
 
     run("whole")
-    with patch.object(Stopper, "reason", side_effect=[None, "SIGTERM"]):
+    with patch.object(Stopper, "reason", side_effect=[*[None] * 12, "SIGTERM"]):  # within the last stage of depth
         run("stopped")
     (checkpoint,) = list_checkpoints(tmp_path / "stopped")
-    assert checkpoint.name == "step-00000002"
+    assert checkpoint.name == "step-00000013"
     run("stopped")
     assert_same_training(tmp_path / "whole", tmp_path / "stopped")
     for folder in list_checkpoints(tmp_path / "stopped"):

@@ -231,7 +231,7 @@ def files(tmp_path_factory) -> Path:
 def test_a_sub_sample_is_a_reproducible_choice_of_training_puzzles(files, tmp_path, sudoku_splits):
     def sample(cache: str, seed: int, size: int | None) -> list[list[int]]:
         options = {"data_dir": files, "cache_dir": tmp_path / cache, "seed": seed, "num_train_puzzles": size}
-        assert len(load_puzzles("sudoku", "extreme", "test", **options)) == 1000
+        assert len(load_puzzles("sudoku", "extreme", "test", **options)) == 10000
         return load_puzzles("sudoku", "extreme", "train", **options).input_ids.tolist()
 
     whole = sudoku_splits["hard-sample"]["train"].input_ids.tolist()
@@ -248,7 +248,7 @@ def test_a_sub_sample_is_a_reproducible_choice_of_training_puzzles(files, tmp_pa
 
 
 def test_bundled_puzzles_are_those_of_the_files(sudoku_splits):
-    for split, puzzles in sudoku_splits["hard-sample"].items():
+    for split, puzzles in sudoku_splits["hard"].items():
         rows = [row.split(",") for row in rows_of(split)]
         assert puzzles.source == [row[0] for row in rows]
         for tensor, column in ((puzzles.input_ids, 1), (puzzles.labels, 2)):
@@ -257,10 +257,17 @@ def test_bundled_puzzles_are_those_of_the_files(sudoku_splits):
             ]
 
 
+def test_the_sample_is_the_first_thousand_of_the_hard_ones(sudoku_splits):
+    sample, whole = sudoku_splits["hard-sample"], sudoku_splits["hard"]
+    assert torch.equal(sample["train"].input_ids, whole["train"].input_ids)
+    assert torch.equal(sample["test"].input_ids, whole["test"].input_ids[:1000])
+
+
 def test_answers_solve_questions_and_splits_are_disjoint(sudoku_splits):
-    for splits in sudoku_splits.values():
-        for puzzles in splits.values():
-            assert len(puzzles) == 1000 and is_solved_sudoku(puzzles.input_ids, puzzles.labels).all()
+    for config, splits in sudoku_splits.items():
+        for split, puzzles in splits.items():
+            assert len(puzzles) == (10000 if (config, split) == ("hard", "test") else 1000)
+            assert is_solved_sudoku(puzzles.input_ids, puzzles.labels).all()
         both = torch.cat([puzzles.input_ids for puzzles in splits.values()])
         assert len(both.unique(dim=0)) == len(both)
 

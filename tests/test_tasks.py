@@ -78,7 +78,7 @@ def test_puzzles_can_be_changed_without_changing_the_cache():
     ("names", "message"),
     [
         (("sudko", None, "train"), "no task named 'sudko'; did you mean 'sudoku'?"),
-        (("sudoku", "hard", "train"), "no config of sudoku named 'hard'; did you mean 'hard-sample'?"),
+        (("sudoku", "hard_", "train"), "no config of sudoku named 'hard_'; did you mean 'hard'?"),
         (("sudoku", "mini_6x6", "train"), "did you mean 'mini-6x6'?"),
         (("sudoku", "mini-6x6", "tset"), "no split named 'tset'; did you mean 'test'?"),
         (("", None, "train"), "no task named ''"),

@@ -75,6 +75,9 @@ class TrainArguments:
     ema_warmup: bool = option(False, "average over a shorter past while training is young")
     max_skipped_steps: int = option(10, "give up after so many steps in a row with a loss or gradient not finite")
     mixed_precision: Literal["no", "bf16"] = option("bf16", "compute dtype; weights stay float32")
+    weights_dtype: Literal["float32", "bfloat16"] = option(
+        "float32", "dtype of the weights that are written for use, evaluated and published; checkpoints have float32"
+    )
     compile: bool = option(False, "compile the network")
     activation_checkpointing: bool = option(False, "less memory, more time: the backward pass computes layers anew")
 
@@ -103,7 +106,9 @@ class TrainArguments:
     )
     hub_private: bool = option(False, "publish for your organisation only")
     hub_dataset: str | None = option(None, "dataset repository that holds the puzzles, if the task does not know one")
-    price_per_hour: float | None = option(None, "dollars per hour of a GPU, or of a CPU core, for the summary")
+    price_per_hour: float | None = option(
+        None, "dollars per hour of a GPU, or of a CPU core, for the summary and the card"
+    )
     report_to: Literal["none", "trackio", "tensorboard", "wandb"] = option("none", "experiment tracker")
 
     def __post_init__(self) -> None:

@@ -68,6 +68,8 @@ def training_record(
         "step": state.step,
         "max_steps": args.max_steps,
         "seconds": round(state.seconds, 1),
+        "device_seconds": round(state.device_seconds, 1),
+        "price_per_hour": args.price_per_hour,
         "num_processes": num_processes,
         **described,
     }
@@ -98,10 +100,10 @@ def render_card(
 ) -> str:
     """The text of README.md, its YAML header included."""
     trained = defaultdict(lambda: None, trained)
-    data = defaultdict(lambda: None, trained["data"] or {})
+    arguments, data = trained["arguments"], defaultdict(lambda: None, trained["data"] or {})
     task = data["task"] or next((result["task"] for result in results), None)
     metadata = ModelCardData(
-        license="apache-2.0" if trained["arguments"] else "other",
+        license="apache-2.0" if arguments else "other",
         library_name="transformers",
         pipeline_tag="other",
         tags=["trm", "recursive-reasoning", "puzzle-solving", "custom_code", *([task] if task else [])],
@@ -117,16 +119,17 @@ def render_card(
         "config": config,
         "max_steps": config["max_solve_steps"] or config["max_supervision_steps"],
         "parameters": trained["num_parameters"] and f"{trained['num_parameters']:,}",
-        "weights": "the average over training, in float32" if trained["arguments"] else None,
+        "weights": arguments and f"the average over training, in {arguments.get('weights_dtype', 'float32')}",
         "trained": trained,
         "unfinished": trained["step"] is not None and trained["step"] < trained["max_steps"],
         "pin": f' revision="{tag}",' if tag else "",
         "data": data,
         "time": seconds and f"{seconds:,.0f} s, with its checkpoints and periodic evaluations",
+        "cost": cost_of(trained),
         "hardware": device
         and f"{trained['num_processes']} x {device}" + (f", {threads} thread(s)" if threads else ""),
         "software": ", ".join(f"{key} {value}" for key, value in (trained["versions"] or {}).items()) or None,
-        "recipe": trained["arguments"] and yaml.safe_dump(trained["arguments"], sort_keys=False).strip(),
+        "recipe": arguments and yaml.safe_dump(arguments, sort_keys=False).strip(),
         "rows": [row_of(result) for result in results],
     }
     return environment().get_template(TEMPLATE.name).render(fields)
@@ -190,10 +193,21 @@ def scores_of(result: dict[str, Any]) -> list[tuple[str, str, float]]:
     return [(name, kind or name, result[name]) for name, kind in kinds.items() if name in result]
 
 
+def cost_of(trained: dict[str, Any]) -> str | None:
+    """What training took of its GPUs or CPU cores, and in money where the run was told a price."""
+    seconds, price = trained["device_seconds"], trained["price_per_hour"]
+    if not seconds:
+        return None
+    words = f"{seconds:,.0f} {'CPU-core' if str(trained['device']).startswith('cpu') else 'GPU'}-seconds"
+    return words if price is None else f"{words}, ${seconds / 3600 * price:.2f} at ${price:g} per hour"
+
+
 def settings_of(result: dict[str, Any]) -> str:
     """What tells several evaluations of one model on the same puzzles apart."""
-    words = [f"n={result['num_examples']}", f"at most {result['max_steps']} steps", *attempts_of(result)]
-    return ", ".join([*words, f"seed {result['seed']}", result["dtype"]])
+    threshold, judge = result["halt_threshold"], result.get("verify", False)
+    words = [f"n={result['num_examples']}", f"at most {result['max_steps']} steps"]
+    words += ["rules as judge" if judge else "never halting" if threshold is None else f"halting at {threshold:g}"]
+    return ", ".join([*words, *attempts_of(result), f"seed {result['seed']}", result["dtype"]])
 
 
 def attempts_of(result: dict[str, Any]) -> list[str]:

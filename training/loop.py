@@ -38,7 +38,7 @@ from .guards import StepGuard
 from .metrics import Meters, TrainLog, progress_line
 from .optimizers import ExponentialAverage, build_optimizers, learning_rate_factor, learning_rates
 from .puzzle_table import PUZZLE_TABLE, build_model, release_rows, whole_model
-from .stopping import TIME_LIMIT, Stopper
+from .stopping import Stopper
 from .storage import failure_of
 from .transfer import RECORD_NAME, puzzle_record, start_from
 
@@ -141,13 +141,14 @@ def train(
     log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
     save = partial(save_checkpoint, state, output_dir, accelerator, settings, args)
     guard, stopper = StepGuard(state, accelerator), Stopper(accelerator, args.time_limit_minutes)
+    weights_dtype = getattr(torch, args.weights_dtype)
 
     def tell(line: str) -> None:
         if accelerator.is_main_process:
             progress.write(line)
 
     def write_model(model: TrmForPuzzleSolving, folder: Path) -> None:
-        save_model(model, processor, folder)
+        save_model(model if weights_dtype == torch.float32 else deepcopy(model).to(weights_dtype), processor, folder)
         if train_puzzles.augmented_tasks:
             write_json(puzzle_record(train_puzzles.augmented_tasks), folder / RECORD_NAME)
 
@@ -201,9 +202,9 @@ def train(
         progress.update()
 
         is_last = state.step == args.max_steps
+        if is_last:
+            stopper.limit = float("inf")  # a run that is done is not stopped
         stop_reason = stopper.reason(now=is_last)
-        if is_last and stop_reason == TIME_LIMIT:
-            stop_reason = None
         if state.step % args.log_steps == 0 or is_last:
             means = meters.report()
             times = {"seconds": state.seconds, "cpu_seconds": time.process_time()}
@@ -253,6 +254,9 @@ def train(
             )
             return None
     progress.close()
+    with torch.no_grad():
+        for weight in state.averaged_model.state_dict().values():
+            weight.copy_(weight.to(weights_dtype))  # so that what is written is what is evaluated
     failure = failure_of(partial(publish, output_dir), accelerator)
     require(failure is None, f"the model could not be written to {output_dir}: {failure}")
     return state
