@@ -184,7 +184,10 @@ class TrmAttention(nn.Module):
             self.config._attn_implementation, eager_attention_forward
         )
         mixed, _ = attention(self, query, key, value, None, scaling=self.scaling, dropout=0.0, is_causal=False)
-        return self.o_proj(mixed.reshape(batch, length, size))
+        mixed = mixed.reshape(batch, length, size)
+        if self.config.normalize_attention:
+            mixed = rms_norm(mixed, self.config.rms_norm_eps)
+        return self.o_proj(mixed)
 
 
 class TrmLayer(GradientCheckpointingLayer):

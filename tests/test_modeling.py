@@ -15,7 +15,7 @@ from tiny import tiny_batch, tiny_config, tiny_model
 from torch import Tensor
 
 from modeling_trm import TrmCarry, TrmForPuzzleSolving
-from modeling_trm.modeling_trm import TrmGatedMlp, puzzle_losses
+from modeling_trm.modeling_trm import TrmAttention, TrmGatedMlp, puzzle_losses
 
 MIXERS: list[dict[str, Any]] = [
     {"token_mixer": "attention"},
@@ -395,6 +395,23 @@ def test_normalised_gate_is_used_by_every_mlp(mixer: dict[str, Any]) -> None:
     assert len(modules) == (4 if mixer["token_mixer"] == "mlp" else 2)
     assert all(module.normalize for module in modules)
     assert not torch.allclose(plain(tiny_batch(2)[0]).logits, normalised(tiny_batch(2)[0]).logits)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_attention_formula(normalize: bool) -> None:
+    """Softmax of the scaled products of queries and keys in every head; the heads normalised together if at all."""
+    torch.manual_seed(0)
+    config = tiny_config(normalize_attention=normalize, rms_norm_eps=1e-3)
+    attention, size, heads = TrmAttention(config).double(), config.hidden_size, config.num_attention_heads
+    hidden = torch.randn(2, 5, size, dtype=torch.float64)
+    query, key, value = (hidden @ part.T for part in attention.qkv_proj.weight.split(size))
+    outputs = []
+    for q, k, v in zip(*(part.split(size // heads, dim=-1) for part in (query, key, value)), strict=True):
+        outputs.append(torch.softmax(q @ k.mT * (size // heads) ** -0.5, dim=-1) @ v)
+    mixed = torch.cat(outputs, dim=-1)
+    if normalize:
+        mixed = F.rms_norm(mixed, [size], eps=1e-3)
+    torch.testing.assert_close(attention(hidden, None), mixed @ attention.o_proj.weight.T)
 
 
 @pytest.mark.parametrize("fields", [*MIXERS, {"num_register_tokens": 2, "normalize_glu": True}], ids=str)

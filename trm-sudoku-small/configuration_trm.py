@@ -71,6 +71,9 @@ class TrmConfig(PreTrainedConfig):
         normalize_glu (`bool`, defaults to `False`):
             sigmoid(gate) * RMSNorm(gate * value) in place of silu(gate) * value, which trains stably under Muon
             (arXiv 2601.19085). Not in the paper.
+        normalize_attention (`bool`, defaults to `False`):
+            RMSNorm over the outputs of all attention heads before their projection, as the code of arXiv 2601.19085
+            has it for mazes. Not in the paper.
         random_initial_states (`bool`, defaults to `False`):
             Both states of a fresh puzzle are drawn anew for every position and channel, from a normal of deviation 1
             cut at two, in place of one fixed vector (arXiv 2605.21488). Not in the paper.
@@ -118,6 +121,7 @@ class TrmConfig(PreTrainedConfig):
     num_puzzle_tokens: int = 16
     num_register_tokens: int = 0
     normalize_glu: bool = False
+    normalize_attention: bool = False
     random_initial_states: bool = False
     state_damping: float | int = 0.0
     state_noise_std: float | int = 0.0
