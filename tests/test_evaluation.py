@@ -102,7 +102,7 @@ def test_eval_writes_the_results_of_the_contract(
         (("--task", "sudoku", "--model", "no/where"), "no/where"),
         (("--task", "sudokoo"), "sudoku"),
         (("--split", "validation"), "validation"),
-        (("--dataset_config", "hrad-sample"), "hard-sample"),
+        (("--dataset_config", "hrad-sample"), "did you mean 'hard-sample'"),
         (("--max_examples", "0"), "max_examples"),
         (("--max_stepps", "3"), "max_steps"),
         (("--num_rollouts", "0"), "num_rollouts"),

@@ -52,6 +52,9 @@ def test_the_log_of_an_interval(tmp_path: Path, capsys: pytest.CaptureFixture) -
     assert seconds <= lines[1]["seconds"]
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "of training" in line]
     assert "CPU-core-hours" in line and "best accuracy 0.0%" in line and "$3600 per hour" in line
+    taken = json.loads((tmp_path / "train_args.json").read_text())["device_seconds"]
+    card = (tmp_path / "README.md").read_text()
+    assert f"| cost | {taken:,.0f} CPU-core-seconds, ${taken:.2f} at $3600 per hour |" in card
 
 
 def test_means_are_those_of_the_good_steps() -> None:

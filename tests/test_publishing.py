@@ -219,7 +219,7 @@ def test_the_card_says_what_the_files_say(hub: Hub, trained: Trained) -> None:
     assert data["metrics"] == ["accuracy", "exact_match"]
     (result,) = json.loads(files["results.json"].data)
     values = {one.metric_name: one.metric_value for one in card.data.eval_results}
-    settings = "n=30, at most 4 steps, seed 0, float32"
+    settings = "n=30, at most 8 steps, halting at 3, seed 0, float32"
     assert values == {f"{name}, {settings}": result[name] for name in ("exact_accuracy", "cell_accuracy")}
     assert result["model"] == REPO
     low, high = result["exact_accuracy_ci95"]

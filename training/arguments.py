@@ -76,7 +76,7 @@ class TrainArguments:
     max_skipped_steps: int = option(10, "give up after so many steps in a row with a loss or gradient not finite")
     mixed_precision: Literal["no", "bf16"] = option("bf16", "compute dtype; weights stay float32")
     weights_dtype: Literal["float32", "bfloat16"] = option(
-        "float32", "dtype of the weights that are written for use, evaluated and published; checkpoints have float32"
+        "float32", "dtype of the weights that are written for use, and evaluated last; those in training are float32"
     )
     compile: bool = option(False, "compile the network")
     activation_checkpointing: bool = option(False, "less memory, more time: the backward pass computes layers anew")

@@ -26,7 +26,7 @@ TEMPLATE = Path(__file__).parent.parent / "model_card.md"
 TRAIN_ARGS, RESULTS, CARD, EVAL_RESULTS = "train_args.json", "results.json", "README.md", ".eval_results/trm.yaml"
 UNKNOWN = "not recorded"
 SECTION = re.compile(r"<!-- evaluation -->.*<!-- /evaluation -->", re.DOTALL)
-PRIVATE = ("price_per_hour", "report_to", "hub_strategy", "hub_private", "hub_revision", "hub_dataset", "push_to_hub")
+PRIVATE = ("report_to", "hub_strategy", "hub_private", "hub_revision", "hub_dataset", "push_to_hub")
 LOCAL_PATHS = ("output_dir", "data_dir", "init_from")  # nobody else's business, but for the last part
 
 
@@ -69,7 +69,6 @@ def training_record(
         "max_steps": args.max_steps,
         "seconds": round(state.seconds, 1),
         "device_seconds": round(state.device_seconds, 1),
-        "price_per_hour": args.price_per_hour,
         "num_processes": num_processes,
         **described,
     }
@@ -195,8 +194,8 @@ def scores_of(result: dict[str, Any]) -> list[tuple[str, str, float]]:
 
 def cost_of(trained: dict[str, Any]) -> str | None:
     """What training took of its GPUs or CPU cores, and in money where the run was told a price."""
-    seconds, price = trained["device_seconds"], trained["price_per_hour"]
-    if not seconds:
+    seconds, price = trained["device_seconds"], (trained["arguments"] or {}).get("price_per_hour")
+    if seconds is None:
         return None
     words = f"{seconds:,.0f} {'CPU-core' if str(trained['device']).startswith('cpu') else 'GPU'}-seconds"
     return words if price is None else f"{words}, ${seconds / 3600 * price:.2f} at ${price:g} per hour"
@@ -214,6 +213,7 @@ def attempts_of(result: dict[str, Any]) -> list[str]:
     """In what a puzzle's attempts went beyond a single one without noise."""
     rollouts, noise, views = result["num_rollouts"], result["noise_std"], result.get("augmentations", 1)
     words = {f"{rollouts} rollouts": rollouts > 1, f"noise {noise:g}": noise > 0, f"{views} views": views > 1}
+    words |= {"most frequent answer": result.get("selection") == "vote"}
     return [word for word, applies in words.items() if applies]
 
 

@@ -254,9 +254,10 @@ def train(
             )
             return None
     progress.close()
-    with torch.no_grad():
-        for weight in state.averaged_model.state_dict().values():
-            weight.copy_(weight.to(weights_dtype))  # so that what is written is what is evaluated
+    if weights_dtype != torch.float32:
+        with torch.no_grad():  # so that what is written is what is evaluated
+            for weight in (*state.averaged_model.parameters(), *state.averaged_model.buffers()):
+                weight.copy_(weight.to(weights_dtype))
     failure = failure_of(partial(publish, output_dir), accelerator)
     require(failure is None, f"the model could not be written to {output_dir}: {failure}")
     return state

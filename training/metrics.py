@@ -106,7 +106,7 @@ def peak_memory(device: torch.device) -> int:
 
 def summary(state: TrainState, args: TrainArguments, accelerator: Accelerator) -> str:
     """What a run has cost, in one line, and the best of its periodic evaluations."""
-    unit = "GPU-hours" if accelerator.device.type == "cuda" else "CPU-core-hours"
+    unit = "CPU-core-hours" if accelerator.device.type == "cpu" else "GPU-hours"
     words = [f"{state.seconds:.0f} s of training", f"{state.device_seconds / 3600:.3g} {unit}"]
     if args.price_per_hour is not None:
         words.append(f"${state.device_seconds / 3600 * args.price_per_hour:.2f} at ${args.price_per_hour:g} per hour")
