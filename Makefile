@@ -15,7 +15,7 @@ demo: .venv/installed-demo
 		train.py --config recipes/sudoku_easy.yaml --output_dir $(RUN)
 	@printf "\n== 2. One held-out puzzle, step by step ==\n\n"
 	$(BIN)/python -m modeling_trm --model $(RUN) $(PUZZLE)
-	@printf "\n== 3. The same model on 200 of the hardest puzzles known (it was never shown any) ==\n\n"
+	@printf "\n== 3. The same model on 200 hard puzzles (it was never shown any) ==\n\n"
 	$(BIN)/python eval.py --model $(RUN) --task sudoku --dataset_config hard-sample --max_examples 200 \
 		--output $(RUN)/results_hard.json
 	@printf "\nNext: solve your own puzzle with\n  $(BIN)/python -m modeling_trm --model $(RUN) YOUR_81_CHARACTERS\n"

@@ -1,7 +1,7 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """A restatement of how the official code spends its time.
 
-Its arithmetic is this model's bit for bit (tests/test_fidelity_*.py). What it does otherwise: the states are in the
+Its arithmetic is this model's (tests/test_fidelity_*.py). What it does otherwise: the states are in the
 compute dtype without autocast, and every weight is cast from float32 at each of its uses.
 """
 
