@@ -123,7 +123,7 @@ def test_a_result_names_the_command_that_repeats_it(ladder: Path, tmp_path: Path
     assert run["results"]["seed"] == run["seed"] == 0
     python, *words = run["command"].split()
     assert python == "python"
-    assert words[-2:] == ["--output_dir", "runs/deep.seed-0"]  # one that no other run has
+    assert words[-2:] == ["--output_dir", f"runs/{ladder.name}/deep.seed-0"]  # one that no other run has
     done = subprocess.run([sys.executable, *words, "--output_dir", str(tmp_path)], cwd=ROOT, capture_output=True)
     assert done.returncode == 0, done.stderr
     (again,) = json.loads((tmp_path / "results.json").read_text())

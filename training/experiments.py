@@ -70,7 +70,7 @@ def run_once(recipe: Path, seed: int, minutes: float) -> None:
     with TemporaryDirectory() as name:
         folder, max_steps = Path(name), record["max_steps"]
         command = train(recipe, folder, seed=seed, max_steps=max_steps, log_steps=max(1, max_steps // 25))
-        command += f" --output_dir runs/{recipe.stem}.seed-{seed}"
+        command += f" --output_dir runs/{recipe.parent.name}/{recipe.stem}.seed-{seed}"
         run = {"seed": seed, "command": command, "train_seconds": max_steps * step_seconds(folder)}
         (results,) = read_results(folder / "results.json")
         run["results"] = results | {"model": recipe.stem}
