@@ -83,6 +83,10 @@ class TrmConfig(PreTrainedConfig):
         state_noise_std (`float`, defaults to 0.0):
             Deviation of the normal noise added to every updated state in training; 0.01 in arXiv 2605.21488. At
             inference it is off: `solve` has a `noise_std` of its own. Not in the paper.
+        num_symbols (`int`, defaults to 0):
+            The last so many tokens of the vocabulary are names that may be exchanged, as the nine digits of Sudoku:
+            both states then have a vector per position and symbol, all weights are shared by the symbols, and renaming
+            them renames the answer exactly (arXiv 2603.02193). 0 for none. Not in the paper.
         num_chains (`int`, defaults to 1):
             Latent states per puzzle in training, of which only the one with the best answer gets a gradient (winner
             takes all, arXiv 2601.19085). Inference has one. Not in the paper.
@@ -125,6 +129,7 @@ class TrmConfig(PreTrainedConfig):
     random_initial_states: bool = False
     state_damping: float | int = 0.0
     state_noise_std: float | int = 0.0
+    num_symbols: int = 0
     num_chains: int = 1
 
     def __post_init__(self, **kwargs):
@@ -218,6 +223,11 @@ class TrmConfig(PreTrainedConfig):
                 f"puzzle_embedding_size={self.puzzle_embedding_size} does not fit num_puzzle_tokens="
                 f"{self.num_puzzle_tokens} of hidden_size={self.hidden_size}"
             )
+
+    def validate_symbols(self):
+        """Part of `@strict` validation: the symbols are tokens, and at least two, so that each has others."""
+        if self.num_symbols and not 2 <= self.num_symbols <= self.vocab_size:
+            raise ValueError(f"num_symbols={self.num_symbols} must be 0 or from 2 to vocab_size={self.vocab_size}")
 
     def validate_answer_tokens(self):
         """Part of `@strict` validation: the answer's tokens are in the vocabulary."""

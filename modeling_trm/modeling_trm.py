@@ -28,6 +28,7 @@ from transformers.utils.generic import ModelOutput
 from .configuration_trm import TrmConfig
 from .randomness_trm import TRUNCATED_DEVIATION, draw_key, random_bits, state_normals
 from .solving_trm import SolvingMixin
+from .symbols_trm import TrmSymbolEmbedding, TrmSymbolHead, TrmSymbolMixer, each_symbol_alone
 
 IGNORE_INDEX = -100
 
@@ -193,7 +194,8 @@ class TrmAttention(nn.Module):
 class TrmLayer(GradientCheckpointingLayer):
     """Mix the positions, then the channels; the norm comes after each residual sum.
 
-    With the MLP mixer the first norm runs over the positions, as in the official code.
+    With the MLP mixer the first norm runs over the positions, as in the official code. Symbols (see `symbols_trm.py`)
+    are mixed between the two.
     """
 
     def __init__(self, config: TrmConfig):
@@ -205,14 +207,19 @@ class TrmLayer(GradientCheckpointingLayer):
             self.token_mixer: nn.Module = TrmGatedMlp(length, config.token_mixer_intermediate_size, config)
         else:
             self.token_mixer = TrmAttention(config)
+        self.symbol_mixer = TrmSymbolMixer(config) if config.num_symbols else None
         self.mlp = TrmGatedMlp(config.hidden_size, config.intermediate_size, config)
 
     def forward(self, hidden: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
         if self.mixes_by_mlp:
-            positions_last = hidden.transpose(1, 2)  # [batch, hidden, length]
-            hidden = rms_norm(positions_last + self.token_mixer(positions_last), self.eps).transpose(1, 2)
-        else:
+            positions_last = hidden.transpose(1, -1)  # [batch, hidden, length]
+            hidden = rms_norm(positions_last + self.token_mixer(positions_last), self.eps).transpose(1, -1)
+        elif self.symbol_mixer is None:
             hidden = rms_norm(hidden + self.token_mixer(hidden, rotary), self.eps)
+        else:
+            hidden = rms_norm(hidden + each_symbol_alone(self.token_mixer, hidden, rotary), self.eps)
+        if self.symbol_mixer is not None:
+            hidden = rms_norm(hidden + self.symbol_mixer(hidden), self.eps)
         return rms_norm(hidden + self.mlp(hidden), self.eps)
 
 
@@ -301,7 +308,9 @@ class TrmModel(TrmPreTrainedModel):
     def __init__(self, config: TrmConfig):
         super().__init__(config)
         self.embedding_scale = math.sqrt(config.hidden_size)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = (
+            TrmSymbolEmbedding(config) if config.num_symbols else nn.Embedding(config.vocab_size, config.hidden_size)
+        )
         self.puzzle_embeddings = (
             TrmPuzzleEmbedding(config.num_puzzles, config.puzzle_embedding_size) if config.num_puzzle_tokens else None
         )
@@ -344,9 +353,13 @@ class TrmModel(TrmPreTrainedModel):
             puzzle = self.puzzle_embeddings(puzzle_ids.long())
             width = self.config.num_puzzle_tokens * self.config.hidden_size
             parts.insert(0, F.pad(puzzle, (0, width - puzzle.shape[1])).view(batch, -1, self.config.hidden_size))
+        positions = None if self.embed_positions is None else self.embed_positions.weight
+        if self.config.num_symbols:  # the prefix and the positions are the same for all symbols
+            parts[:-1] = [part.unsqueeze(2).expand(-1, -1, self.config.num_symbols, -1) for part in parts[:-1]]
+            positions = None if positions is None else positions.unsqueeze(1)
         embeds = torch.cat(parts, dim=1)
-        if self.embed_positions is not None:
-            embeds = math.sqrt(0.5) * (embeds + self.embed_positions.weight)
+        if positions is not None:
+            embeds = math.sqrt(0.5) * (embeds + positions)
         return (self.embedding_scale * embeds).to(self.compute_dtype)
 
     @property
@@ -366,7 +379,8 @@ class TrmModel(TrmPreTrainedModel):
         for every position and channel, which `noise_key` [batch] decides. With several chains, z is [batch, chains,
         prefix + seq, hidden], and the first chain's the same as without.
         """
-        size = (self.config.prefix_len + self.config.seq_len, self.config.hidden_size)
+        symbols = (self.config.num_symbols,) if self.config.num_symbols else ()
+        size = (self.config.prefix_len + self.config.seq_len, *symbols, self.config.hidden_size)
         shapes = [(batch, *size), (batch, num_chains, *size) if num_chains > 1 else (batch, *size)]
         states = [self.initial_answer_state, self.initial_latent_state]
         if self.config.random_initial_states:
@@ -443,7 +457,9 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
     def __init__(self, config: TrmConfig):
         super().__init__(config)
         self.model = TrmModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = (
+            TrmSymbolHead(config) if config.num_symbols else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        )
         self.halt_head = TrmHaltHead(config.hidden_size)
         self.post_init()
 
@@ -608,8 +624,15 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
         return self.lm_head(answer_state[:, self.config.prefix_len :])
 
     def halt_logits(self, answer_state: Tensor) -> Tensor:
-        """Halting logit, float32, [batch], from the first position of the answer state."""
-        logits = self.halt_head(answer_state[:, 0])[..., 0]
+        """Halting logit, float32, [batch], from the first position of the answer state.
+
+        With symbols it is read from their mean; without a prefix, where the first position is a cell whose place would
+        then matter, from the mean over all positions too.
+        """
+        first = answer_state[:, 0]
+        if self.config.num_symbols:
+            first = first.mean(1) if self.config.prefix_len else answer_state.mean((1, 2))
+        logits = self.halt_head(first)[..., 0]
         return logits.float() if logits.dtype != torch.float64 else logits
 
     def draw_min_steps(self, halt_logits: Tensor) -> Tensor:

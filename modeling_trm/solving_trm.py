@@ -425,7 +425,7 @@ class Queue:
         if self.has_buckets:
             room = min(1 << (count - 1).bit_length(), max(count, self.batch_size)) - count
             if room > 0:
-                states = tuple(torch.cat([state, state[:1].expand(room, -1, -1)]) for state in states)
+                states = tuple(torch.cat([state, state[:1].expand(room, *state.shape[1:])]) for state in states)
         return [state[:count] for state in self.model.model.recur(*states)]
 
     def answers(self, rows: Rows) -> Tensor:

@@ -39,6 +39,9 @@ class TrainArguments:
     augment: bool | None = option(
         None, "draw a random symmetry of every puzzle each time it is seen; when not given, where the task gains by it"
     )
+    repose: bool = option(
+        False, "before every step move the puzzles in work, with their states, by a random symmetry of the cells"
+    )
     output_dir: str = option("runs/trm", "folder of the model, its checkpoints and its log")
     seed: int = option(0, "seed of initialisation, order, augmentation and exploration")
     init_from: str | None = option(None, "folder of a trained model to start from")

@@ -1,7 +1,7 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """The batches of a run: nothing is stored or remembered, batch t follows from the seed and t."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -48,6 +48,28 @@ def first_carry(model: TrmForPuzzleSolving, batch: dict[str, Tensor]) -> TrmCarr
     )
 
 
+def repose(carry: TrmCarry, cell_index: Tensor) -> TrmCarry:
+    """The puzzles in work, posed anew: cell `i` of a row is what cell `cell_index[row, i]` was, and so are its states.
+
+    Symbols keep their names: a model with symbols is indifferent to them, and the states of one without have no
+    symmetry to rename them by.
+
+    Args:
+        cell_index: int64 [batch, seq], of a [`Symmetry`].
+    """
+    num_positions, (batch, seq_len) = carry.answer_state.shape[1], cell_index.shape
+    prefix = torch.arange(num_positions - seq_len, device=cell_index.device).expand(batch, -1)
+    positions = torch.cat((prefix, cell_index + prefix.shape[1]), dim=1)
+    rows = torch.arange(batch, device=cell_index.device).unsqueeze(1)
+    return replace(
+        carry,
+        answer_state=carry.answer_state[rows, positions],
+        latent_state=carry.latent_state[rows, positions],
+        input_ids=carry.input_ids.gather(1, cell_index),
+        labels=None if carry.labels is None else carry.labels.gather(1, cell_index),
+    )
+
+
 @dataclass
 class TrainBatches:
     """Call it with a step, counted from 0, for the arguments of `TrmForPuzzleSolving.forward`, the carry aside.
@@ -70,10 +92,20 @@ class TrainBatches:
         else:
             rows = (puzzles.input_ids, puzzles.labels, cast(Tensor, puzzles.puzzle_ids), puzzles.augmented_tasks)
             self.examples = ArcExamples(*rows, args.batch_size, args.seed, augment, device)
+        share = args.batch_size // self.accelerator.num_processes
+        first = share * self.accelerator.process_index
+        self.slots = slice(first, first + share)
+        self.repose_seed = int(random_bits(args.seed, 0, 0, 1, purpose="re-pose"))
+
+    def repose(self, carry: TrmCarry, step: int) -> TrmCarry:
+        """The carry that a step starts from: posed anew if the recipe says so, see [`repose`]."""
+        if not self.args.repose:
+            return carry
+        slots = torch.arange(self.slots.start, self.slots.stop, device=self.accelerator.device)
+        return repose(carry, self.puzzles.format.random_symmetry(self.repose_seed, step, slots).cell_index)
 
     def __call__(self, step: int) -> dict[str, Tensor]:
-        share = self.args.batch_size // self.accelerator.num_processes
-        slots = slice(self.accelerator.process_index * share, (self.accelerator.process_index + 1) * share)
+        slots = self.slots
         batch = self.examples.batch(step, slots)
         device = self.accelerator.device
         numbers = torch.arange(slots.start, slots.stop, device=device)

@@ -50,6 +50,7 @@ FIXED = (
     "num_train_puzzles",
     "num_augmentations",
     "augment",
+    "repose",
     "init_from",
     "freeze_network",
     "seed",
@@ -99,6 +100,10 @@ def train(
     require(
         args.eval_steps is None or bool((test_puzzles.labels != IGNORE_INDEX).any(1).all()),
         "eval_steps is set, but the solutions of the test puzzles are not known: leave it out",
+    )
+    require(
+        not args.repose or (train_puzzles.format.random_symmetry is not None and config.num_chains == 1),
+        "repose=true moves puzzles by the symmetries of their cells: this task has none, or num_chains is above 1",
     )
     output_dir = Path(args.output_dir)
     settings = {name: getattr(args, name) for name in FIXED}
@@ -182,7 +187,7 @@ def train(
 
         depth.apply(state.step)
         with autocast():
-            output = model(**batches(state.step), carry=state.carry)
+            output = model(**batches(state.step), carry=batches.repose(state.carry, state.step))
         output.loss.backward()
         average_gradients(dense)
         with guard.watch(output.loss) as gradient_norm:

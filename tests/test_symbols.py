@@ -1,0 +1,46 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""States with symbols: renaming the symbols renames the answer, whatever else the model is made of."""
+
+from typing import Any
+
+import pytest
+import torch
+from tiny import tiny_batch, tiny_model
+from torch import Tensor
+
+NUM_SYMBOLS, FIRST = 5, 2  # tokens 0 and 1 are no symbols
+PREFIXES: dict[str, dict[str, int]] = {
+    "none": {"num_puzzle_tokens": 0, "puzzle_embedding_size": 0, "num_puzzles": 1},
+    "register": {"num_puzzle_tokens": 0, "puzzle_embedding_size": 0, "num_puzzles": 1, "num_register_tokens": 1},
+    "puzzle tokens": {"num_puzzle_tokens": 2},
+}
+
+
+def new_names(seed: int = 0) -> Tensor:
+    """A new name for each token, int64 [7]: those that are no symbols keep theirs."""
+    order = torch.randperm(NUM_SYMBOLS, generator=torch.Generator().manual_seed(seed))
+    return torch.cat((torch.arange(FIRST), FIRST + order))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("mixer", ["mlp", "attention"])
+@pytest.mark.parametrize("positions", ["rope", "learned"])
+def test_renaming_the_symbols_renames_the_answer(mixer: str, prefix: str, positions: str, dtype: torch.dtype) -> None:
+    """Over two supervision steps: logits move with their names, the halting logit stays; to rounding, as sums over the
+    symbols are taken in another order."""
+    fields: dict[str, Any] = {"token_mixer": mixer, "position_embedding_type": positions, **PREFIXES[prefix]}
+    model = tiny_model(num_symbols=NUM_SYMBOLS, dtype=dtype, **fields)
+    input_ids, puzzle_ids, _ = tiny_batch(4)
+    puzzle_ids = puzzle_ids if prefix == "puzzle tokens" else None
+    names = new_names()
+    carry = renamed_carry = None
+    tolerance = {"rtol": 0.1, "atol": 0.1} if dtype == torch.bfloat16 else {}
+    for _ in range(2):
+        output = model(input_ids, puzzle_ids, carry=carry)
+        renamed = model(names[input_ids], puzzle_ids, carry=renamed_carry)
+        carry, renamed_carry = output.carry, renamed.carry
+        torch.testing.assert_close(renamed.logits[..., names], output.logits, **tolerance)
+        torch.testing.assert_close(renamed.halt_logits, output.halt_logits, **tolerance)
+    assert output.logits.std(0).max() > 1e-3  # of what is not constant
+    assert carry.answer_state.shape == (4, model.config.prefix_len + 6, NUM_SYMBOLS, 16)
