@@ -458,7 +458,9 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
         super().__init__(config)
         self.model = TrmModel(config)
         self.lm_head = (
-            TrmSymbolHead(config) if config.num_symbols else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+            TrmSymbolHead(config)
+            if config.num_symbols
+            else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         )
         self.halt_head = TrmHaltHead(config.hidden_size)
         self.post_init()

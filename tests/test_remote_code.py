@@ -2,16 +2,12 @@
 """A saved folder is a whole model: it loads where this package is not, with every weight and buffer as it was."""
 
 import json
-import os
-import re
-import subprocess
-import sys
-import sysconfig
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from remote_code import PACKAGE, needed_files, run_without_the_package
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny import tiny_batch, tiny_config, tiny_model
@@ -19,19 +15,12 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from modeling_trm import TrmForPuzzleSolving, TrmModel, TrmProcessor
-from modeling_trm import modeling_trm as modeling_file
 
 FRESH_PROCESS = """
-import importlib.util, json, sys
-sys.path.extend(json.loads(sys.argv[1]))
-assert importlib.util.find_spec("modeling_trm") is None, "the package is importable: this would prove nothing"
-
-import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoProcessor
 
-folder, inputs, results = sys.argv[2:]
-torch.set_num_threads(1)
+folder, inputs, results = arguments
 config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
 model = AutoModel.from_pretrained(folder, trust_remote_code=True)
 processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
@@ -67,25 +56,13 @@ def folder(model: TrmForPuzzleSolving, tmp_path_factory: pytest.TempPathFactory)
     return path
 
 
-def needed_files(*names: str) -> set[str]:
-    """These source files and those they import relatively, and so on."""
-    found, waiting = set(), list(names)
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            source = (Path(modeling_file.__file__).parent / name).read_text()
-            waiting += [f"{module}.py" for module in re.findall(r"^\s*from \.(\w+) import", source, re.MULTILINE)]
-    return found
-
-
 def test_the_folder_holds_what_is_needed_and_nothing_else(folder: Path) -> None:
     """No pickle, no cache, no file of the package that loading does not use."""
     code = needed_files("configuration_trm.py", "modeling_trm.py", "processing_trm.py")
     expected = code | {"config.json", "model.safetensors", "processor_config.json"}
     assert {path.name for path in folder.iterdir()} == expected
     for name in code:
-        assert (folder / name).read_bytes() == (Path(modeling_file.__file__).parent / name).read_bytes()
+        assert (folder / name).read_bytes() == (PACKAGE / name).read_bytes()
     assert json.loads((folder / "config.json").read_text())["auto_map"] == {
         "AutoConfig": "configuration_trm.TrmConfig",
         "AutoModel": "modeling_trm.TrmForPuzzleSolving",
@@ -96,19 +73,9 @@ def test_a_fresh_process_without_the_package(model: TrmForPuzzleSolving, folder:
     """Logits and answers are equal to the last bit, and so is every weight and buffer."""
     input_ids, puzzle_ids, _ = tiny_batch(4)
     save_file({"input_ids": input_ids, "puzzle_ids": puzzle_ids}, tmp_path / "inputs.safetensors")
-    (tmp_path / "empty").mkdir()
-    packages = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
-    result = subprocess.run(
-        # Isolated and without `site`, so that no .pth file and no variable brings the package in.
-        [sys.executable, "-I", "-S", "-c", FRESH_PROCESS, json.dumps(packages), folder, "../inputs.safetensors",
-         "../results.safetensors"],
-        cwd=tmp_path / "empty",
-        env={**os.environ, "HF_HOME": str(tmp_path / "cache")},
-        capture_output=True,
-        text=True,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    tensors = load_file(tmp_path / "results.safetensors")
+    files = [tmp_path / "inputs.safetensors", tmp_path / "results.safetensors"]
+    printed = run_without_the_package(FRESH_PROCESS, [folder, *files], tmp_path)
+    tensors = load_file(files[1])
 
     state = model.state_dict()
     assert {name.removeprefix("state.") for name in tensors if name.startswith("state.")} == set(state)
@@ -127,7 +94,7 @@ def test_a_fresh_process_without_the_package(model: TrmForPuzzleSolving, folder:
     for name, tensor in solution.items():
         assert torch.equal(tensors[f"solution.{name}"], tensor), name
     assert tensors["tokens"].tolist() == [[2, 3, 1, 1, 1, 4]]
-    assert json.loads(result.stdout.splitlines()[-1]) == {
+    assert json.loads(printed.splitlines()[-1]) == {
         "config": ["transformers_modules", "TrmConfig"],
         "model": ["transformers_modules", "TrmForPuzzleSolving"],
         "processor": ["transformers_modules", "TrmProcessor"],

@@ -9,9 +9,13 @@ from typing import NamedTuple
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from remote_code import needed_files, run_without_the_package
+from tiny import tiny_model
 
+from modeling_trm import TrmProcessor
 from training.arguments import TrainArguments, model_arguments, parse_arguments, read_recipe
 from training.cards import write_card
+from training.checkpoint import save_model
 from training.evaluation import load_model, weights_of
 
 ROOT = Path(__file__).parent.parent
@@ -88,9 +92,36 @@ def test_it_solves_what_its_results_say(name: str, sudoku_splits) -> None:
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
-def test_its_code_is_the_packages(name: str) -> None:
-    """Whoever changes `modeling_trm` copies the files, or the folder would solve with yesterday's code."""
-    files = list((ROOT / name).glob("*.py"))
-    assert len(files) >= 8
-    for file in files:
-        assert file.read_bytes() == (ROOT / "modeling_trm" / file.name).read_bytes(), file.name
+def test_its_code_is_linked(name: str) -> None:
+    """Exactly the files that loading imports, each a relative link, so that any clone has them."""
+    needed = needed_files("configuration_trm.py", "modeling_trm.py", "pipeline_trm.py", "processing_trm.py")
+    assert {path.name for path in (ROOT / name).glob("*.py")} == needed
+    for file in needed:
+        assert (ROOT / name / file).readlink() == Path("../modeling_trm", file)
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_fresh_process_loads_it_with_remote_code(name: str, tmp_path: Path) -> None:
+    run_without_the_package(
+        "from transformers import AutoModel, AutoProcessor\n"
+        "model = AutoModel.from_pretrained(arguments[0], trust_remote_code=True)\n"
+        "assert type(model).__module__.startswith('transformers_modules.')\n"
+        "AutoProcessor.from_pretrained(arguments[0], trust_remote_code=True)",
+        [ROOT / name],
+        tmp_path,
+    )
+
+
+def test_a_model_saved_over_links_replaces_them(tmp_path: Path) -> None:
+    """Training into such a folder, or publishing it, leaves real files there and the package as it is."""
+    package, folder = tmp_path / "modeling_trm", tmp_path / "model"
+    package.mkdir()
+    folder.mkdir()
+    for link in (ROOT / "trm-sudoku-easy").glob("*.py"):
+        (package / link.name).write_text("# the package")
+        (folder / link.name).symlink_to(Path("../modeling_trm", link.name))
+    save_model(tiny_model(), TrmProcessor(["<pad>", ".", *"12345"], 2, 3), folder)
+    for file in package.iterdir():
+        assert file.read_text() == "# the package"
+        assert not (folder / file.name).is_symlink()
+        assert (folder / file.name).read_bytes() == (ROOT / "modeling_trm" / file.name).read_bytes()
