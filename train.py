@@ -33,7 +33,6 @@ from training.evaluation import describe_run, merge_results, read_results, repor
 from training.loop import build_accelerator, evaluate_average, train
 from training.metrics import summary
 from training.publishing import BackgroundPublisher, open_repository, publish_final
-from training.puzzle_table import num_parameters
 from training.stopping import Stopper, signal_note
 
 
@@ -115,9 +114,8 @@ def main(command_line: list[str]) -> None:
 
 def final_scores(state: TrainState, puzzles: Puzzles, args: TrainArguments, accelerator: Accelerator) -> dict:
     """Scores of the averaged weights on all test puzzles; none if a signal came, which is then reported."""
-    accelerator.print(
-        f"trained {num_parameters(state.model):,} parameters in {state.seconds:.0f} s; evaluating the averaged weights"
-    )
+    count = state.model.num_parameters()
+    accelerator.print(f"trained {count:,} parameters in {state.seconds:.0f} s; evaluating the averaged weights")
     output_dir, files = Path(args.output_dir), dict[str, Any]()
     if puzzles.augmented_tasks:
         files = {"submission": output_dir / "submission.json", "resume_dir": output_dir / "checkpoints" / "votes"}

@@ -39,7 +39,6 @@ from training.evaluation import describe_run
 from training.guards import StepGuard
 from training.metrics import Meters
 from training.optimizers import ExponentialAverage, build_optimizers
-from training.puzzle_table import build_model
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 # recipe: puzzles per step on one GPU, and the data where the recipe's own would have to be downloaded
@@ -79,7 +78,7 @@ class Training:
 
     def __init__(self, args: TrainArguments, config: TrmConfig, puzzles: Puzzles, accelerator: Accelerator):
         self.autocast = build_autocast(args, accelerator)
-        self.model = build_model(config, accelerator.device, shard=False).train()
+        self.model = TrmForPuzzleSolving(config).to(accelerator.device).train()
         average = ExponentialAverage(self.model, args.ema_decay)
         self.state = TrainState(self.model, average, build_optimizers(self.model, args))
         self.batches = TrainBatches(puzzles, args, config, accelerator)

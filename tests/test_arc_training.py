@@ -23,7 +23,14 @@ from training.arc_evaluation import evaluate_arc
 from training.arguments import TrainArguments, UserError
 from training.checkpoint import TrainState, save_model
 from training.loop import train
-from training.transfer import PUZZLE_TABLE, RECORD_NAME, check_same_puzzles, mean_of_trained, puzzle_record
+from training.transfer import (
+    PUZZLE_TABLE,
+    RECORD_NAME,
+    check_same_puzzles,
+    mean_of_trained,
+    puzzle_record,
+    take_over_rows,
+)
 
 ROOT = Path(__file__).parent.parent
 SIZES = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
@@ -161,6 +168,30 @@ def test_accumulated_votes_survive_a_kill(tmp_path, accumulate):
     assert whole.num_votes == (2 * 2 * 6 if accumulate else 0)  # evaluations after steps 2 and 4, tests, identifiers
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000006")
     assert run.run().votes.candidates == whole.candidates
+
+
+class Tasks:
+    """As much of `AugmentedTasks` as counts here: tasks of three identifiers each, from 1 on."""
+
+    seed = 0
+    names = list("cadb")
+
+    def ids_of(self, names):
+        return torch.tensor([1 + 3 * self.names.index(name) for name in names], dtype=torch.int64)
+
+    def counts_of(self, ids):
+        return torch.full_like(ids, 3)
+
+
+def test_a_table_takes_over_the_rows_of_the_tasks_it_knows():
+    trained = torch.arange(1.0, 161).view(10, 16)
+    record = {"data_seed": 0, "first_id_and_count": {"a": [1, 4], "b": [5, 2]}}  # of the four rows of a, three count
+    expected = mean_of_trained(trained).float().repeat(13, 1)
+    expected[0] = 0
+    expected[4:7], expected[10:12] = trained[1:4], trained[5:7]
+    rows = torch.zeros(13, 16)
+    assert take_over_rows(rows, trained, Tasks(), record, "folder") == {"a", "b"}
+    assert torch.equal(rows, expected)
 
 
 def test_mean_counts_trained_rows_only():

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from training.puzzle_table import PUZZLE_TABLE
+from training.transfer import PUZZLE_TABLE
 
 ROOT = Path(__file__).parent.parent
 SMALL = {
@@ -140,18 +140,17 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Runs]:
     """By number of processes: alone, two on one machine, two on each of two machines."""
     folder = tmp_path_factory.mktemp("distributed")
     tasks, others = write_tasks(folder / "tasks", "ab"), write_tasks(folder / "others", "cad")
-    sudoku, arc, sharded = SMALL | SUDOKU, SMALL | ARC | {"data_dir": tasks}, {"shard_puzzle_embeddings": True}
+    sudoku, arc = SMALL | SUDOKU, SMALL | ARC | {"data_dir": tasks}
     new = arc | {"data_dir": others, "init_from": folder / "1" / "arc", "freeze_network": True, "max_steps": 6}
     noisy = sudoku | {"random_initial_states": True, "state_noise_std": 0.1, "num_chains": 2}
     both = [("sudoku", sudoku), ("noisy", noisy), ("arc", arc), ("sudoku32", sudoku | {"max_steps": 4})]
-    twice = [("arc_sharded", arc | sharded | {"max_steps": steps}) for steps in (12, 20)]
-    begun, moved = ("../4/arc_moved", arc | sharded | {"max_steps": 12}), ("arc_moved", arc | sharded)
+    begun, moved = ("../4/arc_moved", arc | {"max_steps": 12}), ("arc_moved", arc)
     arc32, large = ("arc32", arc | {"max_steps": 4}), ("arc_large", arc | LARGE)
     one_node = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     return {
         1: Runs(folder / "1", [[]], [*both, arc32, ("arc_new", new)]),
-        2: Runs(folder / "2", [one_node], [*both, *twice, begun, arc32, ("arc_new", new | sharded), large]),
-        4: Runs(folder / "4", two_nodes(4), [*both, *twice, moved]),
+        2: Runs(folder / "2", [one_node], [*both, begun, arc32, ("arc_new", new), large]),
+        4: Runs(folder / "4", two_nodes(4), [*both, moved]),
     }
 
 
@@ -212,36 +211,14 @@ def test_only_rows_of_the_batch_are_exchanged(runs: dict[int, Runs]) -> None:
     )
 
 
-# The table shared out
-
-
-@pytest.mark.parametrize("processes", [2, 4])
-def test_a_sharded_table_trains_as_a_whole_one(runs: dict[int, Runs], processes: int) -> None:
-    """Also when the run is interrupted; and on as many processes it is equal to the last bit."""
-    whole, sharded, one = runs[processes].weights("arc"), runs[processes].weights("arc_sharded"), runs[1]
-    del whole[f"model.{PUZZLE_TABLE}"]  # each process wrote its part
-    assert_same(sharded, whole, tolerance=0.0)
-    assert torch.linalg.vector_norm(sharded[PUZZLE_TABLE]) > 1
-    torch.testing.assert_close(sharded[PUZZLE_TABLE], one.weights("arc")[PUZZLE_TABLE], atol=1e-9, rtol=0)
-    assert_same(runs[processes].seen("arc_sharded"), {name: t[12:] for name, t in one.seen("arc").items()})
-    assert_same_scores(runs[processes].results("arc_sharded"), one.results("arc"))
-    paths = (runs[processes].folder / "arc_sharded").rglob("step*20/table-*")
-    sizes = [len(rows) for path in sorted(paths) for rows in load_file(path).values()]
-    assert len(sizes) == processes
-    assert sum(sizes) == len(sharded[PUZZLE_TABLE])
-    assert max(sizes) == -(-sum(sizes) // processes)
-
-
 def test_two_processes_begin_and_four_go_on(runs: dict[int, Runs]) -> None:
-    """Puzzles in work and rows of the table are divided anew."""
+    """Puzzles in work are divided anew."""
     one, four = runs[1], runs[4]
     assert_same(four.seen("arc_moved"), {name: t[12:] for name, t in one.seen("arc").items()})
-    torch.testing.assert_close(
-        four.weights("arc_moved")[PUZZLE_TABLE], one.weights("arc")[PUZZLE_TABLE], atol=1e-9, rtol=0
-    )
+    assert_same(four.weights("arc_moved"), one.weights("arc"))
 
 
-def test_new_puzzles_are_learned_on_a_sharded_table(runs: dict[int, Runs]) -> None:
+def test_new_puzzles_are_learned_by_several_processes(runs: dict[int, Runs]) -> None:
     one, two = runs[1], runs[2]
     assert_same(two.seen("arc_new"), one.seen("arc_new"))
     expected, found = (load_file(run.folder / "arc_new" / "model.safetensors") for run in (one, two))

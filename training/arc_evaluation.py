@@ -36,7 +36,6 @@ from modeling_trm import TrmForPuzzleSolving
 from modeling_trm.symmetries_trm import CANVAS_SIZE, FIRST_COLOUR_TOKEN, INVERSE_DIHEDRAL, arc_symmetry
 
 from .evaluation import belief_threshold, settings_of, wilson_interval
-from .puzzle_table import hold_rows
 from .stopping import Interruptible
 
 PASS_AT = (1, 2, 5, 10, 100, 1000)
@@ -205,7 +204,6 @@ def evaluate_arc(
     pair = torch.searchsorted(ends, numbers, right=True)
     ids = puzzle_ids[pair] + numbers - (ends - counts)[pair]
     mine = torch.stack([numbers, pair, ids], dim=1)  # [predictions, 3]
-    hold_rows(model, ids)
     plan = model.plan_solving(**solve_arguments)
     believes = belief_threshold(plan)
 

@@ -62,9 +62,6 @@ class TrainArguments:
     muon_ns_steps: int = option(5, "Newton-Schulz iterations of Muon")
     puzzle_embedding_learning_rate: float = option(1e-4, "learning rate of the sign-SGD for puzzle embeddings")
     puzzle_embedding_weight_decay: float = option(1.0, "weight decay of the sign-SGD for puzzle embeddings")
-    shard_puzzle_embeddings: bool = option(
-        False, "each process holds a share of the rows of the puzzle embeddings, not all"
-    )
     depth_schedule: list[str] | None = field(
         default=None,
         metadata={"help": "stages of less depth before the full one: 'deep_cycles=1 latent_cycles=2 until 0.3', ..."},

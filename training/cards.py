@@ -20,7 +20,6 @@ from datasets_scripts.tasks import TASKS, Puzzles
 from .arguments import TrainArguments
 from .checkpoint import TrainState
 from .evaluation import read_results
-from .puzzle_table import num_parameters
 
 TEMPLATE = Path(__file__).parent.parent / "model_card.md"
 TRAIN_ARGS, RESULTS, CARD, EVAL_RESULTS = "train_args.json", "results.json", "README.md", ".eval_results/trm.yaml"
@@ -64,7 +63,7 @@ def training_record(
             "train_puzzles": len(puzzles),
             "augmentation": "a random symmetry each time a puzzle is seen" if augment else "none",
         },
-        "num_parameters": num_parameters(state.model),
+        "num_parameters": state.model.num_parameters(),
         "step": state.step,
         "max_steps": args.max_steps,
         "seconds": round(state.seconds, 1),

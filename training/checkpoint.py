@@ -2,10 +2,9 @@
 """Checkpoints that a kill at any moment cannot harm: written under a temporary name, then renamed.
 
 A checkpoint is a folder `checkpoints/step-00001000`: `training*.safetensors` is what all processes share (weights,
-average, optimizers), `rank-*.safetensors` the carry and random state of each, `table-*.safetensors` its part of a
-sharded table, then `votes.json`, `state.json`, and in `manifest.json` the checksums of all those. Nothing in it is a
-pickle. A run of N processes goes on with M: the carries, rows of the global batch in the order of the processes, are
-divided anew, and so is the table.
+average, optimizers), `rank-*.safetensors` the carry and random state of each, then `votes.json`, `state.json`, and in
+`manifest.json` the checksums of all those. Nothing in it is a pickle. A run of N processes goes on with M: the
+carries, rows of the global batch in the order of the processes, are divided anew.
 """
 
 import json
@@ -26,7 +25,6 @@ from modeling_trm import PuzzleSolvingPipeline, TrmCarry, TrmConfig, TrmForPuzzl
 
 from .arc_evaluation import VoteTable
 from .arguments import TrainArguments, UserError, require
-from .puzzle_table import load_table, save_table
 from .storage import (
     failure_of,
     find_damage,
@@ -128,7 +126,6 @@ def save_checkpoint(
         if state.carry is not None and not args.compact_checkpoints:
             local |= {f"carry.{name}": tensor for name, tensor in state.carry.tensors().items()}
         save_tensors(local, temporary, rank_stem(accelerator.process_index), max_bytes)
-        save_table(state.model, temporary, max_bytes)
         if is_main:
             save_tensors(state.tensors(args.compact_checkpoints), temporary, "training", max_bytes)
             progress = {name: getattr(state, name) for name in PROGRESS}
@@ -180,7 +177,7 @@ def load_checkpoint(
     )
     for change in changes.values():
         accelerator.print(f"warning: {output_dir} was trained with {change}: the puzzles in work start anew")
-    tensors = load_tensors(folder, "training") | load_table(state.model, folder)
+    tensors = load_tensors(folder, "training")
     if {"optimizer", "use_muon"} & changes.keys():
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer.")}
     try:

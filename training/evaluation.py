@@ -29,7 +29,6 @@ from modeling_trm.modeling_trm import IGNORE_INDEX
 from modeling_trm.solving_trm import Plan
 
 from .arguments import require, user_errors
-from .puzzle_table import hold_rows
 from .stopping import Interruptible
 
 SHARE_UNIT = 2**40  # shares are summed as whole numbers: neither batches nor processes change a score
@@ -104,7 +103,6 @@ def evaluate(
     histogram = torch.zeros(plan.max_steps + 1, dtype=torch.long, device=device)
     verified = torch.zeros((), dtype=torch.long, device=device)
     mine = torch.arange(len(puzzles))[rank::world]
-    hold_rows(model, take(puzzles.puzzle_ids, mine))
     chunks = [rows for rows in mine.split(batch_size) if len(rows)]
     questions = ((puzzles.input_ids[rows], take(puzzles.puzzle_ids, rows)) for rows in chunks)
     start = time.perf_counter()

@@ -18,10 +18,6 @@ def num_processes() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def process_index() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
-
-
 @torch.no_grad()
 def copy_from_first(tensors: Iterable[Tensor]) -> None:
     """Gives all processes the values of the first one."""
@@ -48,20 +44,3 @@ def all_gather(tensor: Tensor) -> Tensor:
     gathered = tensor.new_empty(num_processes() * tensor.shape[0], *tensor.shape[1:])
     dist.all_gather(list(gathered.split(len(tensor))), tensor.contiguous())
     return gathered
-
-
-class AllToAll(torch.autograd.Function):
-    """Block p of each process's [processes * n, size] goes to process p; the gradient takes the same way back.
-
-    There must be several processes.
-    """
-
-    @staticmethod
-    def forward(ctx, blocks: Tensor) -> Tensor:
-        received = torch.empty_like(blocks)
-        dist.all_to_all_single(received, blocks.contiguous())
-        return received
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        return AllToAll.forward(ctx, gradient)

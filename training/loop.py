@@ -37,10 +37,9 @@ from .exchange import average_gradients, copy_from_first
 from .guards import StepGuard
 from .metrics import Meters, TrainLog, progress_line
 from .optimizers import ExponentialAverage, build_optimizers, learning_rate_factor, learning_rates
-from .puzzle_table import PUZZLE_TABLE, build_model, release_rows, whole_model
 from .stopping import Stopper
 from .storage import failure_of
-from .transfer import RECORD_NAME, puzzle_record, start_from
+from .transfer import PUZZLE_TABLE, RECORD_NAME, puzzle_record, start_from
 
 # A run goes on only with the same of these and the same model; the others may change.
 FIXED = (
@@ -111,7 +110,7 @@ def train(
     fields = config.to_dict()
     settings |= {f"model.{name}": fields[name] for name in TrmConfig.__annotations__ if name in fields}
     torch.manual_seed(args.seed)
-    model = build_model(config, accelerator.device, args.shard_puzzle_embeddings).train()
+    model = TrmForPuzzleSolving(config).to(accelerator.device).train()
     depth = DepthSchedule(args.depth_schedule, model.config, args.max_steps)
     autocast = build_autocast(args, accelerator)
     with autocast():
@@ -158,9 +157,8 @@ def train(
             write_json(puzzle_record(train_puzzles.augmented_tasks), folder / RECORD_NAME)
 
     def publish(folder: Path) -> None:
-        averaged = whole_model(state.averaged_model)
         if accelerator.is_main_process:
-            write_model(averaged, folder)
+            write_model(state.averaged_model, folder)
 
     def record(scores: dict[str, Any]) -> None:
         log.write(state.step, {"eval": scores, "eval_exact_accuracy": scores["exact_accuracy"]})
@@ -248,10 +246,8 @@ def train(
                 kept = [folder.name for folder in list_checkpoints(output_dir)][-1:]
                 tell(f"warning: no checkpoint of step {state.step} ({failure}); the last one is {kept or 'missing'}")
                 require(stop_reason is None, f"{stop_reason}: stopped at step {state.step} without a checkpoint")
-            elif args.hub_strategy == "every_save" and not is_last:
-                averaged = whole_model(state.averaged_model)
-                if on_save is not None:
-                    on_save(state, partial(write_model, deepcopy(averaged)))
+            elif on_save is not None and not is_last:
+                on_save(state, partial(write_model, deepcopy(state.averaged_model)))
         if stop_reason is not None:
             progress.close()
             accelerator.print(
@@ -290,7 +286,7 @@ def evaluate_average(
     if puzzles.augmented_tasks:
         votes = state.votes if args.accumulate_votes else None
         run = partial(evaluate_arc, num_votes=args.num_votes, votes=votes, **arc_arguments)
-    scores = run(
+    return run(
         state.averaged_model,
         puzzles.first(max_examples),
         batch_size=args.eval_batch_size,
@@ -300,5 +296,3 @@ def evaluate_average(
         halt_threshold=args.eval_halt_threshold,
         seed=args.seed,
     )
-    release_rows(state.averaged_model)
-    return scores

@@ -17,7 +17,6 @@ from modeling_trm.modeling_trm import TrmAttention, TrmPuzzleEmbedding
 from .arguments import TrainArguments
 from .devices import has_bf16
 from .exchange import all_gather
-from .puzzle_table import ShardedPuzzleEmbedding
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
@@ -98,7 +97,6 @@ class SignSGD(Optimizer):
     Args:
         params: embedding tables with sparse gradients. lr: size of each element's step.
         weight_decay: relative shrinkage per step is lr * weight_decay.
-        exchange: `False` if the gradients have those of all processes already.
 
     Attributes:
         found_inf: if true, `step` changes nothing; a scalar on the device, or `None`.
@@ -106,8 +104,8 @@ class SignSGD(Optimizer):
 
     found_inf: Tensor | None = None
 
-    def __init__(self, params: Iterable, lr: float = 1e-4, weight_decay: float = 1.0, exchange: bool = True):
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "exchange": exchange})
+    def __init__(self, params: Iterable, lr: float = 1e-4, weight_decay: float = 1.0):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -115,9 +113,7 @@ class SignSGD(Optimizer):
             for table in group["params"]:
                 if table.grad is None:
                     continue
-                ids, rows = table.grad._indices()[0], table.grad._values()
-                if group["exchange"]:
-                    ids, rows = all_gather(ids), all_gather(rows)
+                ids, rows = all_gather(table.grad._indices()[0]), all_gather(table.grad._values())
                 gradient = sum_of_equals(ids, rows)
                 before = table[ids]
                 after = (before * (1 - group["lr"] * group["weight_decay"])).sub_(gradient.sign(), alpha=group["lr"])
@@ -231,7 +227,6 @@ def build_optimizers(model: TrmForPuzzleSolving, args: TrainArguments) -> list[O
                 [table.weight],
                 lr=args.puzzle_embedding_learning_rate,
                 weight_decay=args.puzzle_embedding_weight_decay,
-                exchange=not isinstance(table, ShardedPuzzleEmbedding),
             )
         )
     if matrices:

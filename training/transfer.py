@@ -21,9 +21,10 @@ from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmForPuzzleSolving
 
 from .arguments import TrainArguments, UserError, require
-from .puzzle_table import PUZZLE_TABLE, ROWS_AT_ONCE, own_rows
 
+PUZZLE_TABLE = "model.puzzle_embeddings.weight"
 RECORD_NAME = "puzzles.json"
+ROWS_AT_ONCE = 65536
 
 
 def puzzle_record(tasks: AugmentedTasks) -> dict[str, Any]:
@@ -78,10 +79,9 @@ def start_from(model: TrmForPuzzleSolving, args: TrainArguments, puzzles: Puzzle
     if table is not None and tasks is None:
         count = model.config.num_puzzles
         require(len(trained) == count, f"{path} has {len(trained)} puzzle embeddings, not {count}")
-        rows, first = own_rows(table)
-        rows.copy_(trained[first : first + len(rows)])
+        table.weight.data.copy_(trained)
     elif table is not None:
-        known = take_over_rows(*own_rows(table), trained, tasks, read_puzzle_record(args.init_from), args.init_from)
+        known = take_over_rows(table.weight.data, trained, tasks, read_puzzle_record(args.init_from), args.init_from)
     if not args.freeze_network:
         return puzzles
 
@@ -103,12 +103,9 @@ def start_from(model: TrmForPuzzleSolving, args: TrainArguments, puzzles: Puzzle
 
 
 def take_over_rows(
-    rows: Tensor, start: int, trained: Tensor, tasks: AugmentedTasks, record: dict[str, Any] | None, folder: str
+    rows: Tensor, trained: Tensor, tasks: AugmentedTasks, record: dict[str, Any] | None, folder: str
 ) -> set[str]:
-    """Copies the embeddings of the tasks that both tables know; the others become the mean of the trained rows.
-
-    Args:
-        rows: those to fill, of the ids from `start` on, [n, size].
+    """Copies into `rows` the embeddings of the tasks that both tables know; the others become the mean of the trained.
 
     Returns:
         the names of the known tasks.
@@ -119,14 +116,12 @@ def take_over_rows(
         not known or record["data_seed"] == tasks.seed,
         f"{folder} was trained with other augmentations: add --data_seed {record and record['data_seed']}",
     )
-    rows[max(0, FIRST_ID - start) :] = mean_of_trained(trained).to(rows)
+    rows[FIRST_ID:] = mean_of_trained(trained).to(rows)
     firsts, counts = tasks.ids_of(known).tolist(), tasks.counts_of(tasks.ids_of(known)).tolist()
     for name, first, count in zip(known, firsts, counts, strict=True):
         old_first, old_count = spans[name]
         count = min(count, old_count)  # the first augmentations do not depend on how many follow
-        low, high = (min(max(number - start, 0), len(rows)) for number in (first, first + count))
-        moved = old_first - first + start
-        rows[low:high] = trained[low + moved : high + moved].to(rows)
+        rows[first : first + count] = trained[old_first : old_first + count].to(rows)
     return set(known)
 
 
