@@ -66,6 +66,13 @@ def test_it_says_what_solve_says(solver):
         json.dumps(result)
 
 
+def assert_same(found: list[dict], expected: list[dict]) -> None:
+    """The same but for rounding: matrix products of another batch size add up in another order."""
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert one == other | {"confidence": pytest.approx(other["confidence"], abs=1e-5)}
+
+
 def test_one_puzzle_or_many_in_any_form(solver):
     one = solver(PUZZLE)
     digits = [0 if symbol == "." else int(symbol) for symbol in PUZZLE]
@@ -74,7 +81,7 @@ def test_one_puzzle_or_many_in_any_form(solver):
         assert solver(form) == one
     for forms in ([PUZZLE], [grid], np.array([grid])):
         assert solver(forms) == [one]
-    assert solver([PUZZLE, OTHER] * 5, batch_size=3) == [one, solver(OTHER)] * 5
+    assert_same(solver([PUZZLE, OTHER] * 5, batch_size=3), [one, solver(OTHER)] * 5)
 
 
 def test_options_of_the_pipeline_hold_unless_a_call_says_otherwise(solver):
@@ -94,7 +101,7 @@ def test_the_batch_size_of_the_pipeline_holds_unless_a_call_says_otherwise(solve
 
     monkeypatch.setattr(solver.model, "solve", recorded)
     own = pipeline("puzzle-solving", model=solver.model, processor=solver.processor, device=-1, batch_size=1)
-    assert own([PUZZLE, OTHER]) == own([PUZZLE, OTHER], batch_size=2)
+    assert_same(own([PUZZLE, OTHER]), own([PUZZLE, OTHER], batch_size=2))
     assert sizes == [1, 2]
 
 
