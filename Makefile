@@ -1,12 +1,14 @@
 # make demo: train, evaluate and watch a Sudoku solver.   make test: lint, types and the whole test suite.
+# make check: the same without the tests that start processes or take long, in about a minute.
 PYTHON ?= python3
 BIN := .venv/bin
 CORES := $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 RUN := runs/sudoku_easy
+TWO_WORKERS := -n 2 --dist loadfile  # a file's tests share its fixtures
 # A held-out puzzle of the demo's test split.
 PUZZLE := 3.4.752..15.24...3...6.31.55.83..4...13524..7.........7..8...648.54.27.149.7.....
 
-.PHONY: demo test clean
+.PHONY: demo lint check test clean
 
 demo: .venv/installed-demo
 	@echo "== 1. Training on 1,000 real puzzles with 35-45 clues: three to five minutes on two CPU cores =="
@@ -22,11 +24,16 @@ demo: .venv/installed-demo
 	@printf "or, on a GPU, train the real thing on the hard puzzles with\n"
 	@printf "  $(BIN)/accelerate launch --quiet train.py --config recipes/sudoku_fast.yaml\n"
 
-test: .venv/installed-test
+lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+
+check: lint
+	$(BIN)/python -m pytest $(TWO_WORKERS) -m "not process and not slow"
+
+test: lint
+	$(BIN)/python -m pytest $(TWO_WORKERS)
 
 # One virtual environment; a marker file per set of extras, made anew when the requirements change.
 .venv/installed-%: pyproject.toml constraints.txt

@@ -1,24 +1,21 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""Offline, on one thread, in a cache of its own; and the data sets that several tests share."""
+"""Offline, in a cache of its own, on one thread unless OMP_NUM_THREADS says otherwise; data sets that tests share."""
 
 import os
 import tempfile
-from collections.abc import Iterator
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
-_cache = tempfile.TemporaryDirectory(prefix="trm-tests-")  # removed when the session ends
+_cache = tempfile.TemporaryDirectory(prefix="trm-tests-")
 os.environ["HF_HOME"] = _cache.name
 for _name in ("HF_DATASETS_CACHE", "HF_MODULES_CACHE", "HF_HUB_CACHE"):
     os.environ.pop(_name, None)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start as well: two workers run at a time
 
 import pytest  # noqa: E402
-import torch  # noqa: E402
-from hub import FIGURES  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 from datasets_scripts.tasks import Puzzles, load_puzzles  # noqa: E402
 
-torch.set_num_threads(1)
 settings.register_profile("trm", deadline=None, derandomize=True)  # a rerun or a busy machine changes nothing
 settings.load_profile("trm")
 
@@ -32,16 +29,13 @@ def sudoku_splits() -> dict[str, dict[str, Puzzles]]:
     }
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """For tensors too small to share: on a busy machine two threads mostly wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests of files that can start processes."""
+    starters = {"subprocess", "multiprocessing", "run_without_the_package"}
+    for item in items:
+        if starters & vars(item.module).keys():
+            item.add_marker("process")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What tests measured, in the log of every run."""
-    for line in FIGURES:
-        terminalreporter.write_line(line)
+def pytest_unconfigure() -> None:
+    _cache.cleanup()  # the workers of pytest-xdist end without their exit handlers

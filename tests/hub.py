@@ -25,7 +25,6 @@ import yaml
 LFS_SUFFIXES = (".safetensors", ".parquet", ".bin", ".pt")
 LICENSES = ("apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "other", "unknown")
 WRITER, READER, STRANGER = "hf_TokenThatWrites0123456789abcdef", "hf_TokenThatReads", "hf_TokenOfSomebodyElse"
-FIGURES: list[str] = []  # what tests measured, shown at the end of a run
 DATE = "2026-11-22T00:00:00.000Z"
 
 
@@ -199,7 +198,7 @@ def client_environment(hub: Hub, token: str | None = WRITER, **more: object) -> 
     """Variables of a process whose clients talk to this Hub as they would to the real one."""
     root = Path(__file__).parent.parent
     online = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
-    quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "OMP_NUM_THREADS": "1"}
+    quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     given = {**os.environ, "PYTHONPATH": str(root), **online, **quiet, **{key: str(one) for key, one in more.items()}}
     return given | ({"HF_TOKEN": token} if token else {})
 

@@ -15,8 +15,6 @@ PREAMBLE = """
 import importlib.util, json, sys
 sys.path.extend(json.loads(sys.argv[1]))
 assert importlib.util.find_spec("modeling_trm") is None, "the package is importable: this would prove nothing"
-import torch
-torch.set_num_threads(1)
 arguments = sys.argv[2:]
 """
 

@@ -209,7 +209,7 @@ def launch(script: str, *arguments: str, processes: int = 1) -> subprocess.Compl
         port = free.getsockname()[1]
     torchrun = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", f"--master_port={port}"]
     command = [sys.executable, *(torchrun if processes > 1 else []), script, *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 

@@ -94,7 +94,7 @@ class Runs:
             described.append({"words": words, "dtype": dtype, "lists_calls": name == "arc_large"})
         (folder / "runs.json").write_text(json.dumps(described))
         worker = [str(ROOT / "tests" / "distributed_worker.py"), str(folder / "runs.json")]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
         with ExitStack() as stack:
             started = []
             for number, launcher in enumerate(launchers):

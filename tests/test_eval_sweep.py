@@ -20,8 +20,6 @@ from training.arguments import UserError
 from training.evaluation import evaluate
 from training.sweeps import plot_sweep
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def puzzles(sudoku_splits: dict[str, dict[str, Puzzles]]) -> Puzzles:

@@ -23,8 +23,6 @@ from training.evaluation import evaluate
 
 METRICS = Path(__file__).parent.parent / "metrics"
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def load(name: str, folder: Path) -> hf_evaluate.EvaluationModule:
     return hf_evaluate.load(str(METRICS / name), cache_dir=str(folder))

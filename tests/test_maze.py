@@ -4,7 +4,6 @@
 import gzip
 import json
 import math
-import os
 import subprocess
 import sys
 from collections import deque
@@ -379,7 +378,6 @@ def test_the_fast_recipe_trains_a_small_model(tmp_path):
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     config = json.loads((tmp_path / "config.json").read_text())
@@ -392,9 +390,7 @@ def test_the_fast_recipe_trains_a_small_model(tmp_path):
 
 def test_the_smoke_recipe_trains_and_evaluates_five_mazes(tmp_path):
     command = [sys.executable, "train.py", "--config", "recipes/maze_smoke.yaml", "--output_dir", str(tmp_path)]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     (results,) = json.loads((tmp_path / "results.json").read_text())
     assert results["task"] == "maze"

@@ -22,8 +22,6 @@ from modeling_trm.symmetries_trm import random_dihedral_symmetry
 PUZZLE = "1..4.63.5.....2...6..3.5.4......1.3."
 OTHER = "." * 35 + "2"
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def solver() -> PuzzleSolvingPipeline:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import yaml
-from hub import FIGURES, READER, STRANGER, WRITER, Blob, Commit, Hub, client_environment, running_hub
+from hub import READER, STRANGER, WRITER, Blob, Commit, Hub, client_environment, running_hub
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor
@@ -37,8 +37,6 @@ TINY = {
     "num_test_puzzles": 30,
     "mixed_precision": "no",
 }
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +142,6 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
 repo, puzzle, inputs, outputs = sys.argv[2:]
-torch.set_num_threads(1)
 card = ModelCard.load(repo)
 first, second = re.findall(r"```python\\n(.*?)```", card.text, re.DOTALL)
 names = {"puzzle": puzzle}
@@ -475,7 +472,6 @@ def told(hub: Hub, trained: Trained, tmp_path_factory: pytest.TempPathFactory) -
     for line in done.stdout.splitlines():
         if line.startswith("TOLD "):
             facts = json.loads(line.removeprefix("TOLD "))
-            FIGURES.append(f"publishing: {facts}")
             found.setdefault(facts.pop("name").removeprefix("me/"), []).append(facts)
     return found
 
@@ -516,8 +512,6 @@ def test_what_passes_is_waited_for(
     assert least <= told[name][0]["seconds"] < most + 5  # a busy machine
     assert [commit.message for commit in hub.model(f"me/{name}").history()] == ["Publish", "initial commit"]
     assert set(hub.files(f"me/{name}")) == published_files(trained.folder)
-    requests = [line for line in hub.log if f"/me/{name}/" in line or f"/me/{name}." in line]
-    FIGURES.append(f"publishing me/{name}: {len(requests)} requests after those of the account and its creation")
 
 
 def test_a_dataset_of_the_same_name_is_left_alone(hub: Hub, told: dict) -> None:

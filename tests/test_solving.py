@@ -23,9 +23,6 @@ BOX_SHAPE, CELLS, TOKENS = (2, 3), 36, 8
 INFINITY = float("inf")
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 def symmetry_of_view(seed: int, view: torch.Tensor, key: torch.Tensor):
     return random_sudoku_symmetry(seed, view, key, BOX_SHAPE)
 
