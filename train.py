@@ -65,6 +65,8 @@ def main(command_line: list[str]) -> None:
         answer_token_ids=puzzle_format.answer_tokens,
         num_puzzles=splits["train"].num_puzzles,
     )
+    with user_errors("", ValueError):
+        puzzle_format.check_symbols(config.num_symbols)
     require(
         config.num_puzzle_tokens > 0 or config.num_puzzles == 1,
         "the puzzles have ids, but the model has no puzzle embeddings: set num_puzzle_tokens, puzzle_embedding_size",

@@ -33,6 +33,8 @@ class PuzzleFormat:
     Attributes:
         processor: arguments of `TrmProcessor`: the vocabulary and the shape of the grid.
         answer_tokens: the token ids that a cell of an answer can hold.
+        num_symbols: how many tokens at the end of the vocabulary are names that may be exchanged; None if only the
+            person whose puzzles they are knows.
         random_symmetry: (seed, epoch, index) -> `Symmetry`; None if the config is not augmented.
         augment: whether training draws those symmetries unless it is told.
         num_puzzles: rows of the puzzle embedding that the data's `puzzle_ids` need.
@@ -41,10 +43,21 @@ class PuzzleFormat:
 
     processor: dict[str, Any]
     answer_tokens: list[int]
+    num_symbols: int | None = 0
     random_symmetry: Callable[..., Symmetry] | None = None
     augment: bool = True
     num_puzzles: int = 1
     metrics: dict[str, Callable[[Tensor, Tensor], Tensor]] = field(default_factory=dict)
+
+    def check_symbols(self, num_symbols: int) -> None:
+        """Raises `ValueError` if a model with so many symbols would exchange tokens that mean something here."""
+        if num_symbols in (0, self.num_symbols) or self.num_symbols is None:
+            return
+        fits = f"the last {self.num_symbols} may be exchanged" if self.num_symbols else "every one means something"
+        raise ValueError(
+            f"num_symbols={num_symbols}: of the {len(self.processor['vocabulary'])} tokens of these puzzles {fits}, so "
+            f"set it to {' or '.join(str(count) for count in sorted({0, self.num_symbols}))}"
+        )
 
 
 @dataclass(frozen=True)
@@ -146,6 +159,7 @@ def _sudoku_format(num_cells: int) -> PuzzleFormat:
             "rule": "sudoku",
         },
         answer_tokens=list(range(FIRST_DIGIT_TOKEN, FIRST_DIGIT_TOKEN + n)),
+        num_symbols=n,
         random_symmetry=partial(random_sudoku_symmetry, box_shape=(box_height, box_width)),
     )
 
@@ -158,6 +172,7 @@ _ARC_FORMAT = PuzzleFormat(
         "end_marker": "|",
     },
     answer_tokens=list(range(arc_agi.END_TOKEN, arc_agi.FIRST_COLOUR_TOKEN + arc_agi.NUM_COLOURS)),
+    num_symbols=arc_agi.NUM_COLOURS,
 )
 
 
@@ -179,6 +194,7 @@ def _grid_format(builder: grid.Grids) -> PuzzleFormat:
     return PuzzleFormat(
         processor={"vocabulary": list(canvas.vocabulary), "height": canvas.height, "width": canvas.width},
         answer_tokens=list(canvas.answer_tokens),
+        num_symbols=None,
         random_symmetry=symmetry,
         augment=False,  # only the person knows whether a rotated puzzle is a puzzle
         num_puzzles=1 + len(canvas.puzzle_ids),
