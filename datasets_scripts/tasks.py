@@ -55,7 +55,7 @@ class PuzzleFormat:
             return
         fits = f"the last {self.num_symbols} may be exchanged" if self.num_symbols else "every one means something"
         raise ValueError(
-            f"num_symbols={num_symbols}: of the {len(self.processor['vocabulary'])} tokens of these puzzles {fits}, so "
+            f"num_symbols={num_symbols}: of these {len(self.processor['vocabulary'])} tokens {fits}, so "
             f"set it to {' or '.join(str(count) for count in sorted({0, self.num_symbols}))}"
         )
 

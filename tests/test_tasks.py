@@ -88,3 +88,20 @@ def test_a_wrong_name_is_answered_with_the_nearest_in_one_line(names, message):
     with pytest.raises(ValueError) as error:
         load_puzzles(*names)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("config", ["hard-sample", "mini-6x6"])
+def test_symbols_of_a_sudoku_are_what_its_symmetries_rename(config, sudoku_splits):
+    described = sudoku_splits[config]["train"].format
+    names = described.random_symmetry(0, 1, torch.arange(500)).token_map
+    renamed = (names != torch.arange(names.shape[1])).any(0)
+    assert renamed.sum() == described.num_symbols and renamed[-described.num_symbols :].all()
+    described.check_symbols(0)
+    described.check_symbols(described.num_symbols)
+    with pytest.raises(ValueError, match=f"set it to 0 or {described.num_symbols}"):
+        described.check_symbols(described.num_symbols - 1)
+
+
+def test_tokens_of_a_maze_all_mean_something():
+    with pytest.raises(ValueError, match="every one means something, so set it to 0"):
+        TASKS["maze"].formats["hard-sample"].check_symbols(2)
