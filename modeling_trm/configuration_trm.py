@@ -87,6 +87,8 @@ class TrmConfig(PreTrainedConfig):
             The last so many tokens of the vocabulary are names that may be exchanged, as the nine digits of Sudoku:
             both states then have a vector per position and symbol, all weights are shared by the symbols, and renaming
             them renames the answer exactly (arXiv 2603.02193). 0 for none. Not in the paper.
+        symbol_mixer (`"mean"` or `"attention"`, defaults to `"mean"`):
+            How the symbols of a position exchange information: a map of the mean of the others, or self-attention.
         num_chains (`int`, defaults to 1):
             Latent states per puzzle in training, of which only the one with the best answer gets a gradient (winner
             takes all, arXiv 2601.19085). Inference has one. Not in the paper.
@@ -130,6 +132,7 @@ class TrmConfig(PreTrainedConfig):
     state_damping: float | int = 0.0
     state_noise_std: float | int = 0.0
     num_symbols: int = 0
+    symbol_mixer: Literal["mean", "attention"] = "mean"
     num_chains: int = 1
 
     def __post_init__(self, **kwargs):

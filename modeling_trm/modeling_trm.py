@@ -28,7 +28,7 @@ from transformers.utils.generic import ModelOutput
 from .configuration_trm import TrmConfig
 from .randomness_trm import TRUNCATED_DEVIATION, draw_key, random_bits, state_normals
 from .solving_trm import SolvingMixin
-from .symbols_trm import TrmSymbolEmbedding, TrmSymbolHead, TrmSymbolMixer, each_symbol_alone
+from .symbols_trm import TrmSymbolAttention, TrmSymbolEmbedding, TrmSymbolHead, TrmSymbolMixer, each_symbol_alone
 
 IGNORE_INDEX = -100
 
@@ -207,7 +207,9 @@ class TrmLayer(GradientCheckpointingLayer):
             self.token_mixer: nn.Module = TrmGatedMlp(length, config.token_mixer_intermediate_size, config)
         else:
             self.token_mixer = TrmAttention(config)
-        self.symbol_mixer = TrmSymbolMixer(config) if config.num_symbols else None
+        self.symbol_mixer: nn.Module | None = None
+        if config.num_symbols:
+            self.symbol_mixer = (TrmSymbolMixer if config.symbol_mixer == "mean" else TrmSymbolAttention)(config)
         self.mlp = TrmGatedMlp(config.hidden_size, config.intermediate_size, config)
 
     def forward(self, hidden: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:

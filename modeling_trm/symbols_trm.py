@@ -41,6 +41,25 @@ class TrmSymbolMixer(nn.Module):
         return self.proj((hidden.sum(2, keepdim=True) - hidden) / (hidden.shape[2] - 1))
 
 
+class TrmSymbolAttention(nn.Module):
+    """Self-attention between the symbols of a position, which have no order."""
+
+    def __init__(self, config: TrmConfig):
+        super().__init__()
+        self.num_heads = config.num_attention_heads
+        self.qkv_proj = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[batch, length, symbols, hidden] to the same shape."""
+        heads = self.qkv_proj(hidden).unflatten(-1, (3, self.num_heads, -1))  # [..., symbols, 3, heads, head]
+        query, key, value = heads.transpose(2, 4).unbind(3)  # [batch, length, heads, symbols, head]
+        weights = (query @ key.transpose(-1, -2) * key.shape[-1] ** -0.5).softmax(
+            -1, dtype=torch.promote_types(query.dtype, torch.float32)
+        )
+        return self.o_proj((weights.to(value.dtype) @ value).transpose(2, 3).flatten(3))
+
+
 class TrmSymbolHead(nn.Linear):
     """Scores of the tokens: that of a symbol is read from its own vector, the others from the mean of all symbols."""
 
@@ -59,4 +78,4 @@ def each_symbol_alone(mixer: nn.Module, hidden: Tensor, *args) -> Tensor:
     return mixer(rows.flatten(0, 1), *args).view(rows.shape).transpose(1, 2)
 
 
-__all__ = ["TrmSymbolEmbedding", "TrmSymbolHead", "TrmSymbolMixer", "each_symbol_alone"]
+__all__ = ["TrmSymbolAttention", "TrmSymbolEmbedding", "TrmSymbolHead", "TrmSymbolMixer", "each_symbol_alone"]

@@ -25,11 +25,14 @@ def new_names(seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize("mixer", ["mlp", "attention"])
-@pytest.mark.parametrize("positions", ["rope", "learned"])
-def test_renaming_the_symbols_renames_the_answer(mixer: str, prefix: str, positions: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("positions", "symbol_mixer"), [("rope", "mean"), ("learned", "attention")])
+def test_renaming_the_symbols_renames_the_answer(
+    mixer: str, prefix: str, positions: str, symbol_mixer: str, dtype: torch.dtype
+) -> None:
     """Over two supervision steps: logits move with their names, the halting logit stays; to rounding, as sums over the
     symbols are taken in another order."""
     fields: dict[str, Any] = {"token_mixer": mixer, "position_embedding_type": positions, **PREFIXES[prefix]}
+    fields["symbol_mixer"] = symbol_mixer
     model = tiny_model(num_symbols=NUM_SYMBOLS, dtype=dtype, **fields)
     input_ids, puzzle_ids, _ = tiny_batch(4)
     puzzle_ids = puzzle_ids if prefix == "puzzle tokens" else None
