@@ -10,6 +10,8 @@ from .pipeline_trm import PuzzleSolvingPipeline
 from .processing_trm import TrmProcessor
 from .solving_trm import TrmSolution
 
+__version__ = "0.1.0"
+
 AutoConfig.register("trm", TrmConfig, exist_ok=True)
 AutoModel.register(TrmConfig, TrmForPuzzleSolving, exist_ok=True)
 AutoProcessor.register(TrmConfig, TrmProcessor, exist_ok=True)
@@ -24,4 +26,5 @@ __all__ = [
     "TrmOutput",
     "TrmProcessor",
     "TrmSolution",
+    "__version__",
 ]
