@@ -80,18 +80,12 @@ class TrmConfig(PreTrainedConfig):
         state_damping (`float`, defaults to 0.0):
             Share d of the old state that every update keeps: state <- d * state + (1 - d) * network(state); 0.05 in
             arXiv 2605.21488. Not in the paper.
-        state_noise_std (`float`, defaults to 0.0):
-            Deviation of the normal noise added to every updated state in training; 0.01 in arXiv 2605.21488. At
-            inference it is off: `solve` has a `noise_std` of its own. Not in the paper.
         num_symbols (`int`, defaults to 0):
             The last so many tokens of the vocabulary are names that may be exchanged, as the nine digits of Sudoku:
             both states then have a vector per position and symbol, all weights are shared by the symbols, and renaming
             them renames the answer exactly (arXiv 2603.02193). 0 for none. Not in the paper.
         symbol_mixer (`"mean"` or `"attention"`, defaults to `"mean"`):
             How the symbols of a position exchange information: a map of the mean of the others, or self-attention.
-        num_chains (`int`, defaults to 1):
-            Latent states per puzzle in training, of which only the one with the best answer gets a gradient (winner
-            takes all, arXiv 2601.19085). Inference has one. Not in the paper.
 
     Raises:
         StrictDataclassError: a field of the wrong type, or fields that contradict each other; the message names them.
@@ -130,10 +124,8 @@ class TrmConfig(PreTrainedConfig):
     normalize_attention: bool = False
     random_initial_states: bool = False
     state_damping: float | int = 0.0
-    state_noise_std: float | int = 0.0
     num_symbols: int = 0
     symbol_mixer: Literal["mean", "attention"] = "mean"
-    num_chains: int = 1
 
     def __post_init__(self, **kwargs):
         if self.puzzle_embedding_size is None:
@@ -153,22 +145,17 @@ class TrmConfig(PreTrainedConfig):
         """Number of positions before the first cell: puzzle tokens, then register tokens."""
         return self.num_puzzle_tokens + self.num_register_tokens
 
-    @property
-    def uses_noise_key(self) -> bool:
-        """Whether a training step draws random numbers for the states."""
-        return self.random_initial_states or self.state_noise_std > 0
-
     def validate_all_ranges(self):
         """Part of `@strict` validation: every number is in its range. First by name: the others build on it."""
         at_least_one = (
             "vocab_size seq_len hidden_size num_hidden_layers num_attention_heads intermediate_size deep_cycles "
             "gradient_cycles latent_cycles max_supervision_steps max_solve_steps token_mixer_intermediate_size "
-            "num_puzzles num_chains"
+            "num_puzzles"
         )
         for name in at_least_one.split():
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        not_negative = "puzzle_embedding_size num_puzzle_tokens num_register_tokens halt_loss_weight state_noise_std"
+        not_negative = "puzzle_embedding_size num_puzzle_tokens num_register_tokens halt_loss_weight"
         for name in not_negative.split():
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
@@ -200,18 +187,6 @@ class TrmConfig(PreTrainedConfig):
             raise ValueError(
                 f"position_embedding_type=rope_2d needs grid_width, the cells per row: grid_width={self.grid_width} "
                 f"does not divide seq_len={self.seq_len}"
-            )
-
-    def validate_chains(self):
-        """Part of `@strict` validation: chains that differ, and a cycle after which one of them is chosen."""
-        if self.num_chains > 1 and not self.random_initial_states:
-            raise ValueError(
-                f"num_chains={self.num_chains} needs random_initial_states, by which alone the chains differ"
-            )
-        if self.num_chains > 1 and self.gradient_cycles >= self.deep_cycles:
-            raise ValueError(
-                f"num_chains={self.num_chains} needs a deep cycle without gradient: gradient_cycles="
-                f"{self.gradient_cycles} must be below deep_cycles={self.deep_cycles}"
             )
 
     def validate_prefix(self):

@@ -14,7 +14,7 @@ later papers add to the recursion is off by default; [`TrmConfig`] names each wi
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -38,8 +38,7 @@ class TrmCarry:
     """What one supervision step hands to the next: the states, detached, and the puzzles being worked on.
 
     Attributes:
-        answer_state, latent_state: y and z, compute dtype, [batch, prefix + seq, hidden]; with several chains z is
-            [batch, chains, prefix + seq, hidden].
+        answer_state, latent_state: y and z, compute dtype, [batch, prefix + seq, hidden].
         steps: supervision steps spent on each row's puzzle, int32, [batch].
         halted: rows whose puzzle is done; the next step replaces it by a new one, bool, [batch].
         input_ids, puzzle_ids, labels: the puzzles, [batch, seq], [batch], [batch, seq]; the last two may be `None`.
@@ -228,29 +227,20 @@ class TrmLayer(GradientCheckpointingLayer):
 class TrmReasoningNetwork(nn.Module):
     """The one network: used for the latent update (`state` z, `injection` y + x) and the answer update (y, z).
 
-    The new state is the network's output, or d * state + (1 - d) * output + noise, see `TrmConfig.state_damping`.
+    The new state is the network's output, or d * state + (1 - d) * output, see `TrmConfig.state_damping`.
     """
 
     def __init__(self, config: TrmConfig):
         super().__init__()
-        self.damping, self.noise_std = config.state_damping, config.state_noise_std
+        self.damping = config.state_damping
         self.layers = nn.ModuleList(TrmLayer(config) for _ in range(config.num_hidden_layers))
 
-    def forward(
-        self,
-        state: Tensor,
-        injection: Tensor,
-        rotary: tuple[Tensor, Tensor] | None,
-        noise_key: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, state: Tensor, injection: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
         hidden = state + injection
         for layer in self.layers:
             hidden = layer(hidden, rotary)
         if self.damping > 0:
             hidden = torch.lerp(hidden, state, self.damping)
-        if noise_key is not None:
-            noise = state_normals(noise_key, hidden[0].numel()).view(hidden.shape)
-            hidden = hidden + self.noise_std * noise.to(hidden.dtype)
         return hidden
 
 
@@ -372,29 +362,20 @@ class TrmModel(TrmPreTrainedModel):
             return torch.get_autocast_dtype(device)
         return self.embed_tokens.weight.dtype
 
-    def initial_states(
-        self, batch: int, noise_key: Tensor | None = None, num_chains: int = 1
-    ) -> tuple[Tensor, Tensor]:
+    def initial_states(self, batch: int, noise_key: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """y and z of a fresh puzzle, [batch, prefix + seq, hidden] each.
 
         One fixed random vector each, the same at every position; with `random_initial_states` numbers of their own
-        for every position and channel, which `noise_key` [batch] decides. With several chains, z is [batch, chains,
-        prefix + seq, hidden], and the first chain's the same as without.
+        for every position and channel, which `noise_key`, int64 [batch], decides.
         """
         symbols = (self.config.num_symbols,) if self.config.num_symbols else ()
-        size = (self.config.prefix_len + self.config.seq_len, *symbols, self.config.hidden_size)
-        shapes = [(batch, *size), (batch, num_chains, *size) if num_chains > 1 else (batch, *size)]
+        shape = (batch, self.config.prefix_len + self.config.seq_len, *symbols, self.config.hidden_size)
         states = [self.initial_answer_state, self.initial_latent_state]
         if self.config.random_initial_states:
             key = draw_key(batch, states[0].device) if noise_key is None else noise_key
             keys = random_bits(0, 0, key, 2, purpose="initial states").unbind(1)
-            states = [
-                state_normals(key, math.prod(shape[1:]), truncated=True).view(shape)
-                for key, shape in zip(keys, shapes, strict=True)
-            ]
-        answer_state, latent_state = (
-            state.to(self.compute_dtype).expand(shape) for state, shape in zip(states, shapes, strict=True)
-        )
+            states = [state_normals(key, math.prod(shape[1:]), truncated=True).view(shape) for key in keys]
+        answer_state, latent_state = (state.to(self.compute_dtype).expand(shape) for state in states)
         return answer_state, latent_state
 
     def recur(
@@ -402,36 +383,28 @@ class TrmModel(TrmPreTrainedModel):
         embeds: Tensor,
         answer_state: Tensor,
         latent_state: Tensor,
-        noise_key: Tensor | None = None,
-        cycles: range | None = None,
+        deep_cycles: int | None = None,
+        latent_cycles: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """One deep recursion from embedded questions; all states are [batch, prefix + seq, hidden].
 
-        Args:
-            noise_key: int64 [batch], decides the numbers of `state_noise_std`; without it there is no noise.
-            cycles: which of the deep cycles; all by default.
+        `deep_cycles` and `latent_cycles` are the configuration's by default.
         """
         config = self.config
+        deep_cycles = config.deep_cycles if deep_cycles is None else deep_cycles
+        latent_cycles = config.latent_cycles if latent_cycles is None else latent_cycles
         rotary = None
         if config.token_mixer == "attention" and config.position_embedding_type in ("rope", "rope_2d"):
             head_size = config.hidden_size // config.num_attention_heads
             rotary = rotary_cos_sin(rotary_positions(config, embeds.device), head_size, config.rope_theta)
 
-        for cycle in range(config.deep_cycles) if cycles is None else cycles:
-            *latent_keys, answer_key = self.update_keys(noise_key, cycle)
-            has_gradient = cycle >= config.deep_cycles - config.gradient_cycles
+        for cycle in range(deep_cycles):
+            has_gradient = cycle >= deep_cycles - config.gradient_cycles
             with torch.set_grad_enabled(torch.is_grad_enabled() and has_gradient):
-                for key in latent_keys:
-                    latent_state = self.network(latent_state, answer_state + embeds, rotary, key)
-                answer_state = self.network(answer_state, latent_state, rotary, answer_key)
+                for _ in range(latent_cycles):
+                    latent_state = self.network(latent_state, answer_state + embeds, rotary)
+                answer_state = self.network(answer_state, latent_state, rotary)
         return answer_state, latent_state
-
-    def update_keys(self, noise_key: Tensor | None, cycle: int) -> Iterable[Tensor | None]:
-        """For each update of a deep cycle the key [batch] of its noise; the last update is the answer's."""
-        num_updates = self.config.latent_cycles + 1
-        if noise_key is None or self.config.state_noise_std == 0:
-            return [None] * num_updates
-        return random_bits(0, cycle, noise_key, num_updates, purpose="state noise").unbind(1)
 
     def forward(
         self,
@@ -440,16 +413,21 @@ class TrmModel(TrmPreTrainedModel):
         answer_state: Tensor | None = None,
         latent_state: Tensor | None = None,
         noise_key: Tensor | None = None,
+        deep_cycles: int | None = None,
+        latent_cycles: int | None = None,
     ) -> TrmModelOutput:
-        """One deep recursion on `input_ids` [batch, seq] from the given states, or from the initial ones."""
+        """One deep recursion on `input_ids` [batch, seq] from the given states, or from the initial ones.
+
+        Args:
+            noise_key: int64 [batch], decides random initial states.
+            deep_cycles, latent_cycles: the depth; the configuration's by default.
+        """
         if answer_state is None or latent_state is None:
             fresh_answer, fresh_latent = self.initial_states(input_ids.shape[0], noise_key)
             answer_state = fresh_answer if answer_state is None else answer_state
             latent_state = fresh_latent if latent_state is None else latent_state
         embeds = self.embed(input_ids, puzzle_ids)
-        answer_state, latent_state = self.recur(
-            embeds, answer_state, latent_state, noise_key if self.training else None
-        )
+        answer_state, latent_state = self.recur(embeds, answer_state, latent_state, deep_cycles, latent_cycles)
         return TrmModelOutput(answer_state=answer_state, latent_state=latent_state)
 
 
@@ -459,18 +437,12 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
     def __init__(self, config: TrmConfig):
         super().__init__(config)
         self.model = TrmModel(config)
-        self.lm_head = (
-            TrmSymbolHead(config)
-            if config.num_symbols
-            else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        )
+        if config.num_symbols:
+            self.lm_head: nn.Linear = TrmSymbolHead(config)
+        else:
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.halt_head = TrmHaltHead(config.hidden_size)
         self.post_init()
-
-    @property
-    def num_chains(self) -> int:
-        """Latent chains per puzzle: one, but in training as many as the configuration says."""
-        return self.config.num_chains if self.training else 1
 
     def initial_carry(
         self,
@@ -481,7 +453,7 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
     ) -> TrmCarry:
         """A carry with every row halted, so that the next `forward` starts on the puzzles it is given."""
         batch, device = input_ids.shape[0], input_ids.device
-        answer_state, latent_state = self.model.initial_states(batch, noise_key, self.num_chains)
+        answer_state, latent_state = self.model.initial_states(batch, noise_key)
         return TrmCarry(
             answer_state=answer_state,
             latent_state=latent_state,
@@ -500,6 +472,9 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
         carry: TrmCarry | None = None,
         min_steps: Tensor | None = None,
         noise_key: Tensor | None = None,
+        deep_cycles: int | None = None,
+        latent_cycles: int | None = None,
+        max_supervision_steps: int | None = None,
     ) -> TrmOutput:
         """One supervision step (section 2.4 of the paper and its halting rule).
 
@@ -514,19 +489,22 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
             carry: of the step before, or `None` to start.
             min_steps: steps before which a row may not halt in training, integer, [batch]; drawn from torch's
                 generator when `None`.
-            noise_key: what the random numbers of each row follow from, int64, [batch]: initial states, and in training
-                the noise on the states, for models that have them; drawn from torch's generator when `None`.
+            noise_key: decides the random initial states of each row, int64, [batch], for models that have them; drawn
+                from torch's generator when `None`.
+            deep_cycles, latent_cycles, max_supervision_steps: the depth of this step; the configuration's when `None`.
 
         Returns:
             [`TrmOutput`]; its carry is detached.
 
         Raises:
             ValueError: `input_ids` are not [batch, seq_len], the carry is of another batch size, or it holds puzzle
-                ids or labels and none are given, or the reverse; several chains are to be trained without labels.
+                ids or labels and none are given, or the reverse.
         """
         config = self.config
-        if noise_key is None and config.uses_noise_key:
+        if noise_key is None and config.random_initial_states:
             noise_key = draw_key(input_ids.shape[0], input_ids.device)
+        if max_supervision_steps is None:
+            max_supervision_steps = config.max_supervision_steps
         if input_ids.ndim != 2 or input_ids.shape[1] != config.seq_len:
             raise ValueError(f"input_ids must be [batch, {config.seq_len}], not {list(input_ids.shape)}")
         if carry is None:
@@ -536,21 +514,23 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
         for name, given in (("puzzle_ids", puzzle_ids), ("labels", labels)):
             if (given is None) != (getattr(carry, name) is None):
                 raise ValueError(f"{name} must be given at every step that shares a carry, or at none")
-        if self.num_chains > 1 and labels is None:
-            raise ValueError(f"labels choose among the num_chains={self.num_chains} chains in training: give them")
         carry = self.admit(carry, input_ids, puzzle_ids, labels, noise_key)
 
-        if self.num_chains > 1:
-            answer_state, latent_state = self.run_chains(carry, noise_key)
-        else:
-            states = self.model(carry.input_ids, carry.puzzle_ids, carry.answer_state, carry.latent_state, noise_key)
-            answer_state, latent_state = states.answer_state, states.latent_state
+        states = self.model(
+            carry.input_ids,
+            carry.puzzle_ids,
+            carry.answer_state,
+            carry.latent_state,
+            deep_cycles=deep_cycles,
+            latent_cycles=latent_cycles,
+        )
+        answer_state, latent_state = states.answer_state, states.latent_state
         logits, halt_logits = self.answer_logits(answer_state), self.halt_logits(answer_state)
         with torch.no_grad():
-            halted = carry.steps >= config.max_supervision_steps
-            if self.training and config.max_supervision_steps > 1:
+            halted = carry.steps >= max_supervision_steps
+            if self.training and max_supervision_steps > 1:
                 if min_steps is None:
-                    min_steps = self.draw_min_steps(halt_logits)
+                    min_steps = self.draw_min_steps(halt_logits, max_supervision_steps)
                 halted = halted | ((halt_logits > 0) & (carry.steps >= min_steps))
         carry = replace(
             carry,
@@ -567,36 +547,6 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
         output.correct = correct
         return output
 
-    def run_chains(self, carry: TrmCarry, noise_key: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Winner takes all (arXiv 2601.19085): only the best of each puzzle's chains runs the cycles with gradient.
-
-        All chains start from one y and a z each. After the cycles without gradient the one with the lowest
-        cross-entropy wins. Its y serves all chains from then on; every chain keeps its z.
-
-        Returns:
-            y [batch, prefix + seq, hidden] with gradient, z [batch, chains, prefix + seq, hidden] without.
-        """
-        config, num_chains = self.config, self.num_chains
-        batch, device = carry.input_ids.shape[0], carry.input_ids.device
-        embeds = self.model.embed(carry.input_ids, carry.puzzle_ids)
-        chains = torch.arange(num_chains, device=device).repeat(batch)
-        keys = random_bits(0, chains, noise_key.repeat_interleave(num_chains), 1, purpose="chains")[:, 0]
-        first_gradient = max(config.deep_cycles - config.gradient_cycles, 0)
-        with torch.no_grad():
-            question, answers, labels = (
-                tensor.repeat_interleave(num_chains, dim=0) for tensor in (embeds, carry.answer_state, carry.labels)
-            )
-            answers, latents = self.model.recur(
-                question, answers, carry.latent_state.flatten(0, 1), keys, range(first_gradient)
-            )
-            losses, _, _ = puzzle_losses(self.answer_logits(answers), self.halt_logits(answers), labels, config)
-            winners = losses.view(batch, num_chains).argmin(1) + torch.arange(batch, device=device) * num_chains
-        answer_state, latent_state = self.model.recur(
-            embeds, answers[winners], latents[winners], keys[winners], range(first_gradient, config.deep_cycles)
-        )
-        latents = latents.index_copy(0, winners, latent_state.detach())
-        return answer_state, latents.unflatten(0, (batch, num_chains))
-
     def admit(
         self,
         carry: TrmCarry,
@@ -612,7 +562,7 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
                 return None
             return torch.where(carry.halted.view(-1, *[1] * (old.ndim - 1)), new, old)
 
-        answer_state, latent_state = self.model.initial_states(input_ids.shape[0], noise_key, self.num_chains)
+        answer_state, latent_state = self.model.initial_states(input_ids.shape[0], noise_key)
         return TrmCarry(
             answer_state=fill(answer_state, carry.answer_state),
             latent_state=fill(latent_state, carry.latent_state),
@@ -639,10 +589,10 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
         logits = self.halt_head(first)[..., 0]
         return logits.float() if logits.dtype != torch.float64 else logits
 
-    def draw_min_steps(self, halt_logits: Tensor) -> Tensor:
+    def draw_min_steps(self, halt_logits: Tensor, max_supervision_steps: int) -> Tensor:
         """Exploration: with `halt_exploration_prob` a number from 2 to `max_supervision_steps`, otherwise 0."""
         explores = torch.rand_like(halt_logits) < self.config.halt_exploration_prob
-        steps = torch.randint_like(halt_logits, 2, self.config.max_supervision_steps + 1)
+        steps = torch.randint_like(halt_logits, 2, max_supervision_steps + 1)
         return torch.where(explores, steps, 0).int()
 
 

@@ -43,8 +43,6 @@ def test_defaults_are_the_papers() -> None:
         "gradient_cycles": 1,
         "random_initial_states": False,
         "state_damping": 0.0,
-        "state_noise_std": 0.0,
-        "num_chains": 1,
     }
     assert {name: getattr(config, name) for name in expected} == expected
     assert config.prefix_len == 16
@@ -80,7 +78,6 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
             "token_mixer_intermediate_size",
             "num_puzzles",
             "gradient_cycles",
-            "num_chains",
         )
     ),
     ({"hidden_size": 0, "puzzle_embedding_size": 5, "num_puzzle_tokens": 0}, ("hidden_size=0",)),
@@ -92,7 +89,6 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
             "num_puzzle_tokens",
             "num_register_tokens",
             "halt_loss_weight",
-            "state_noise_std",
         )
     ),
     *(
@@ -115,11 +111,6 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ),
     ({"position_embedding_type": "rope_2d"}, ("grid_width=None", "seq_len=81")),
     ({"position_embedding_type": "rope_2d", "grid_width": 10}, ("grid_width=10", "seq_len=81")),
-    ({"num_chains": 2}, ("num_chains=2", "random_initial_states")),
-    (
-        {"num_chains": 2, "random_initial_states": True, "gradient_cycles": 3},
-        ("num_chains=2", "gradient_cycles=3", "deep_cycles=3"),
-    ),
     ({"puzzle_embedding_size": 0, "num_puzzle_tokens": 4}, ("puzzle_embedding_size=0", "num_puzzle_tokens=4")),
     (
         {"hidden_size": 64, "puzzle_embedding_size": 264, "num_puzzle_tokens": 4},
@@ -201,7 +192,6 @@ VALID = st.fixed_dictionaries(
         "gradient_cycles": st.integers(1, 4),
         "random_initial_states": st.booleans(),
         "state_damping": st.floats(0, 1),
-        "state_noise_std": st.floats(0, 1),
     },
 )
 

@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import load_file
 from tiny import tiny_config
 
@@ -21,11 +19,8 @@ RECIPE = Path(__file__).parent.parent / "recipes" / "sudoku_6x6.yaml"
 
 def depths(stages: list[str] | None, max_steps: int) -> list[tuple[int, ...]]:
     config = tiny_config(deep_cycles=3, latent_cycles=6, max_supervision_steps=16)
-    schedule, found = DepthSchedule(stages, config, max_steps), []
-    for step in range(max_steps):
-        schedule.apply(step)
-        found.append(tuple(getattr(config, name) for name in DEPTH_FIELDS))
-    return found
+    schedule = DepthSchedule(stages, config, max_steps)
+    return [tuple(schedule.at(step)[name] for name in DEPTH_FIELDS) for step in range(max_steps)]
 
 
 def test_stages_follow_each_other() -> None:
@@ -37,16 +32,6 @@ def test_stages_follow_each_other() -> None:
     ]
     assert depths(stages, 10) == [(1, 2, 1)] + 2 * [(1, 2, 16)] + 3 * [(2, 4, 16)] + 4 * [(3, 6, 16)]
     assert depths(None, 3) == 3 * [(3, 6, 16)]
-
-
-@given(until=st.integers(1, 100), step=st.integers(0, 99))
-def test_the_depth_follows_from_the_step_alone(until: int, step: int) -> None:
-    """In whatever order steps are asked for, as after a resumption."""
-    config = tiny_config(deep_cycles=3)
-    schedule = DepthSchedule([f"deep_cycles=1 until {until / 100}"], config, 100)
-    schedule.apply(99 - step)
-    schedule.apply(step)
-    assert config.deep_cycles == (1 if step < until else 3)
 
 
 @pytest.mark.parametrize(
@@ -99,10 +84,3 @@ def test_a_shallow_stage_trains_like_a_shallow_model(tmp_path: Path) -> None:
     assert not torch.equal(tensors(growing, 6)[weight], tensors(small, 6)[weight])
     saved = TrmConfig.from_pretrained(growing)
     assert (saved.deep_cycles, saved.latent_cycles, saved.max_supervision_steps) == (2, 3, 2)
-
-
-def test_chains_need_a_cycle_to_be_chosen_after() -> None:
-    config = tiny_config(deep_cycles=3, num_chains=2, random_initial_states=True)
-    DepthSchedule(["deep_cycles=2 until 0.5"], config, 10)
-    with pytest.raises(UserError, match="leaves the 2 chains no deep cycle"):
-        DepthSchedule(["deep_cycles=1 until 0.5"], config, 10)

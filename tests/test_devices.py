@@ -215,7 +215,7 @@ def test_a_training_step_never_waits_for_the_device(
         vocab_size=len(processor["vocabulary"]), seq_len=processor["height"] * processor["width"], hidden_size=16,
         num_attention_heads=2, num_puzzles=puzzles.num_puzzles, num_puzzle_tokens=1, deep_cycles=2, latent_cycles=1,
         answer_token_ids=puzzles.format.answer_tokens, **loss,
-        random_initial_states=True, state_noise_std=0.1, state_damping=0.1, num_chains=2,
+        random_initial_states=True, state_damping=0.1,
     )  # fmt: skip
     with device:
         model = TrmForPuzzleSolving(model_config).train()
@@ -275,11 +275,11 @@ def test_a_whole_step_compiles_as_on_a_gpu(num_puzzle_tokens: int) -> None:
 
 
 def test_random_states_are_the_same_compiled() -> None:
-    model, batch = whole_step_case(0, random_initial_states=True, num_chains=2)
+    model, batch = whole_step_case(0, random_initial_states=True)
     keys = torch.arange(4)
-    plain = model.model.initial_states(4, keys, 2)
+    plain = model.model.initial_states(4, keys)
     compile_step(model, whole=False)
-    for ours, eager in zip(model.model.initial_states(4, keys, 2), plain, strict=True):
+    for ours, eager in zip(model.model.initial_states(4, keys), plain, strict=True):
         torch.testing.assert_close(ours, eager, atol=0, rtol=1e-6)
     assert model(**batch, noise_key=keys).loss.isfinite()
 

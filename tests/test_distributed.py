@@ -142,7 +142,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Runs]:
     tasks, others = write_tasks(folder / "tasks", "ab"), write_tasks(folder / "others", "cad")
     sudoku, arc = SMALL | SUDOKU, SMALL | ARC | {"data_dir": tasks}
     new = arc | {"data_dir": others, "init_from": folder / "1" / "arc", "freeze_network": True, "max_steps": 6}
-    noisy = sudoku | {"random_initial_states": True, "state_noise_std": 0.1, "num_chains": 2}
+    noisy = sudoku | {"random_initial_states": True}
     both = [("sudoku", sudoku), ("noisy", noisy), ("arc", arc), ("sudoku32", sudoku | {"max_steps": 4})]
     begun, moved = ("../4/arc_moved", arc | {"max_steps": 12}), ("arc_moved", arc)
     arc32, large = ("arc32", arc | {"max_steps": 4}), ("arc_large", arc | LARGE)

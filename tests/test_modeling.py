@@ -108,8 +108,8 @@ def test_law_of_exploration() -> None:
     """With the given chance a number from 2 to the most steps, each as likely; otherwise 0. Five deviations."""
     torch.manual_seed(0)
     draws, chance = 40000, 0.3
-    model = tiny_model(halt_exploration_prob=chance, max_supervision_steps=5)
-    counts = torch.bincount(model.draw_min_steps(torch.zeros(draws)).long(), minlength=6)
+    model = tiny_model(halt_exploration_prob=chance)
+    counts = torch.bincount(model.draw_min_steps(torch.zeros(draws), 5).long(), minlength=6)
     assert len(counts) == 6
     assert counts[1] == 0
     for value, probability in ((0, 1 - chance), *((steps, chance / 4) for steps in range(2, 6))):
@@ -117,7 +117,7 @@ def test_law_of_exploration() -> None:
         assert int(counts[value]) == pytest.approx(draws * probability, abs=5 * spread), value
     for chance, explores in ((0.0, False), (1.0, True)):
         model.config.halt_exploration_prob = chance
-        assert ((model.draw_min_steps(torch.zeros(100)) > 0) == explores).all()
+        assert ((model.draw_min_steps(torch.zeros(100), 5) > 0) == explores).all()
 
 
 def test_exploration_is_drawn_in_forward() -> None:

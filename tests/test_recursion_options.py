@@ -1,5 +1,5 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""What later papers add to the recursion means what it says: states, noise, positions, gradient, chains."""
+"""What later papers add to the recursion means what it says: states, damping, positions, gradient, depth."""
 
 import math
 from collections.abc import Callable
@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from test_modeling import gradients, unrolled_loss
 from tiny import tiny_batch, tiny_config, tiny_model
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from datasets_scripts.tasks import Puzzles
-from modeling_trm.modeling_trm import apply_rotary, puzzle_losses, rotary_cos_sin, rotary_positions
+from modeling_trm.modeling_trm import apply_rotary, rotary_cos_sin, rotary_positions
 from modeling_trm.randomness_trm import TRUNCATED_DEVIATION, inverse_erf, random_bits, state_normals
 from training.arguments import TrainArguments
 from training.batches import TrainBatches
@@ -60,8 +61,10 @@ def test_state_normals_are_named_by_their_key() -> None:
 @given(rows=st.permutations(range(6)), seed=st.integers(0, 99))
 @settings(max_examples=10)
 def test_what_a_row_draws_does_not_depend_on_the_batch(rows: list[int], seed: int) -> None:
-    fields = {"random_initial_states": True, "state_noise_std": 0.5, "num_chains": 2}
-    model, keys = tiny_model(**fields).train(), random_bits(seed, 0, torch.arange(6), 1, purpose="test")[:, 0]
+    model, keys = (
+        tiny_model(random_initial_states=True).train(),
+        random_bits(seed, 0, torch.arange(6), 1, purpose="test")[:, 0],
+    )
     batch = tiny_batch(6, seed)
     options = {"min_steps": torch.zeros(6), "noise_key": keys}
     whole = model(*batch, **options)
@@ -116,7 +119,7 @@ def test_without_randomness_nothing_is_drawn() -> None:
     assert torch.equal(after, torch.rand(1))
 
 
-# Damping and noise
+# Damping
 
 
 def recursion_by_hand(model: Any, batch: tuple[Tensor, ...], update: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -137,30 +140,6 @@ def test_damping_keeps_a_share_of_the_old_state() -> None:
         return 0.3 * state + 0.7 * plain.model.network(state, injection, None)
 
     torch.testing.assert_close(damped(*batch).logits, recursion_by_hand(plain, batch, update))
-
-
-def test_noise_is_added_to_every_update() -> None:
-    """Other numbers each time."""
-    batch, seen = tiny_batch(3), []
-    plain = tiny_model(position_embedding_type="none")
-    noisy = tiny_model(position_embedding_type="none", state_noise_std=0.2).train()
-
-    def update(state: Tensor, injection: Tensor) -> Tensor:
-        cycle, number = divmod(len(seen), 3)
-        key = random_bits(0, cycle, KEY, 3, purpose="state noise")[:, number]
-        seen.append(state_normals(key, state[0].numel()).view(state.shape).double())
-        return plain.model.network(state, injection, None) + 0.2 * seen[-1]
-
-    torch.testing.assert_close(noisy(*batch, noise_key=KEY).logits, recursion_by_hand(plain, batch, update))
-    assert len({noise.sum().item() for noise in seen}) == 6
-
-
-def test_noise_is_of_training_alone() -> None:
-    batch, quiet = tiny_batch(3), tiny_model()
-    noisy = tiny_model(state_noise_std=0.5)
-    assert torch.equal(noisy(*batch, noise_key=KEY).logits, quiet(*batch).logits)
-    for model in (noisy, noisy.train()):  # the weights that are averaged in training are never switched to eval
-        assert torch.equal(model.solve(batch[0]).halt_logits, quiet.solve(batch[0]).halt_logits)
 
 
 # Rotary positions on a grid
@@ -229,110 +208,42 @@ def test_gradient_cycles_are_the_last_ones(carrying: int, without: int) -> None:
         torch.testing.assert_close(grad, expected[name], msg=lambda m, n=name: f"{n}: {m}")
 
 
-# Chains
+# The depth of a step
 
 
-CHAINS = {"random_initial_states": True, "deep_cycles": 3}
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.3])
-def test_the_winner_trains_as_if_it_were_alone(noise: float) -> None:
-    """Loss, gradient and states are those of a plain step, with the noise of the chain with the lowest loss."""
-    batch, fields = tiny_batch(3), {**CHAINS, "state_noise_std": noise}
-    model, plain = tiny_model(**fields, num_chains=4).train(), tiny_model(**fields).train()
-    answer, latents = model.model.initial_states(3, KEY, num_chains=4)
-    keys = torch.cat([random_bits(0, chain, KEY, 1, purpose="chains") for chain in range(4)], dim=1)
-    options = {"min_steps": torch.zeros(3)}
-    output = model(*batch, **options, noise_key=KEY)
-
-    question = plain.model.embed(*batch[:2])
-    with torch.no_grad():
-        ends = [plain.model.recur(question, answer, latents[:, chain], keys[:, chain], range(2)) for chain in range(4)]
-        losses = [
-            puzzle_losses(plain.answer_logits(end), plain.halt_logits(end), batch[2], plain.config)[0]
-            for end, _ in ends
-        ]
-        winner = torch.stack(losses).argmin(0)
-    assert len(set(winner.tolist())) > 1  # or the test could not tell chains apart
-    rows = torch.arange(3)
-    carry = replace(plain.initial_carry(*batch, KEY), halted=torch.zeros(3, dtype=torch.bool))
-    carry = replace(carry, answer_state=answer, latent_state=latents[rows, winner])
-    alone = plain(*batch, carry=carry, **options, noise_key=keys[rows, winner])
-    torch.testing.assert_close(output.loss, alone.loss)
-    for output_of in (output, alone):
-        output_of.loss.backward()
-    expected = gradients(plain)
-    for name, grad in gradients(model).items():
-        torch.testing.assert_close(grad, expected[name], msg=lambda m, n=name: f"{n}: {m}")
-
-    torch.testing.assert_close(output.carry.answer_state, alone.carry.answer_state)
-    for row in range(3):
-        for chain in range(4):
-            kept = alone.carry.latent_state if chain == winner[row] else ends[chain][1]
-            torch.testing.assert_close(output.carry.latent_state[row, chain], kept[row])
-
-
-def test_one_chain_is_the_plain_step() -> None:
-    """The code of several chains, given one; and the first of several starts where the only one would."""
-    model, batch = tiny_model(**CHAINS).train(), tiny_batch(3)
-    carry = model.initial_carry(*batch, KEY)
-    answer_state, latent_states = model.run_chains(replace(carry, latent_state=carry.latent_state[:, None]), KEY)
-    plain = model.model(*batch[:2], carry.answer_state, carry.latent_state)
-    torch.testing.assert_close(answer_state, plain.answer_state)
-    torch.testing.assert_close(latent_states[:, 0], plain.latent_state)
-    alone, among = model.model.initial_states(3, KEY), model.model.initial_states(3, KEY, num_chains=3)
-    assert torch.equal(alone[0], among[0])
-    assert torch.equal(alone[1], among[1][:, 0])
-    assert not torch.equal(among[1][:, 0], among[1][:, 1])
-
-
-def test_equal_chains_are_one_chain() -> None:
-    """Several chains from the same z, over several steps: loss and gradient of the plain model."""
-    batch = tiny_batch(3)
-    model, plain = tiny_model(**CHAINS, num_chains=3).train(), tiny_model(**CHAINS).train()
-    options = {"min_steps": torch.full((3,), 4), "noise_key": KEY}
-    carry = replace(plain.initial_carry(*batch, KEY), halted=torch.zeros(3, dtype=torch.bool))
-    copies = replace(carry, latent_state=carry.latent_state.unsqueeze(1).expand(-1, 3, -1, -1))
+@pytest.mark.parametrize("training", [False, True])
+def test_the_depth_given_to_forward_is_that_of_a_model_so_configured(training: bool) -> None:
+    """Loss, gradient, halting and the carry over two steps; the configuration stays as it is."""
+    depth, batch = {"deep_cycles": 3, "latent_cycles": 1, "max_supervision_steps": 2}, tiny_batch(3)
+    given, configured = tiny_model().train(training), tiny_model(**depth).train(training)
+    before, carries = given.config.to_dict(), [None, None]
     for _ in range(2):
-        output, alone = model(*batch, carry=copies, **options), plain(*batch, carry=carry, **options)
-        torch.testing.assert_close(output.loss, alone.loss)
-        for output_of in (output, alone):
-            output_of.loss.backward()
-        expected = gradients(plain)
-        for name, grad in gradients(model).items():
-            torch.testing.assert_close(grad, expected[name], msg=lambda m, n=name: f"{n}: {m}")
-        carry = alone.carry
-        copies = replace(output.carry, latent_state=carry.latent_state.unsqueeze(1).expand(-1, 3, -1, -1))
+        outputs = []
+        for model, own, carry in zip((given, configured), (depth, {}), carries, strict=True):
+            torch.manual_seed(0)  # of the exploration
+            outputs.append(model(*batch, carry=carry, **own))
+            outputs[-1].loss.backward()
+        carries = [output.carry for output in outputs]
+        assert torch.equal(outputs[0].loss, outputs[1].loss)
+        for name, tensor in carries[1].tensors().items():
+            assert torch.equal(carries[0].tensors()[name], tensor), name
+    assert carries[0].halted.all()
+    expected = gradients(configured)
+    for name, grad in gradients(given).items():
+        assert torch.equal(grad, expected[name]), name
+    assert given.config.to_dict() == before
+    assert not torch.equal(given(*batch).loss, given(*batch, **depth).loss)
 
 
-def test_losing_chains_go_on_from_their_own_state() -> None:
-    """A second step resets the chains of halted rows; no gradient is in the carry, and all weights get theirs."""
-    fields = {**CHAINS, "num_chains": 3, "state_noise_std": 0.1}
-    model, batch = tiny_model(dtype=torch.float32, **fields).train(), tiny_batch(3)
-    first = model(*batch, noise_key=KEY, min_steps=torch.zeros(3)).carry
-    assert first.latent_state.shape == (3, 3, 8, 16)
-    assert not any(tensor.requires_grad for tensor in first.tensors().values())
-    admitted = model.admit(replace(first, halted=torch.tensor([True, False, False])), *batch, noise_key=KEY + 1)
-    assert torch.equal(admitted.latent_state[0], model.model.initial_states(3, KEY + 1, 3)[1][0])
-    assert torch.equal(admitted.latent_state[1:], first.latent_state[1:])
-    with torch.autocast("cpu", torch.bfloat16):  # whose copies of the weights outlive the cycles without gradient
-        output = model(*batch, noise_key=KEY, min_steps=torch.zeros(3))
-    output.loss.backward()
-    assert all(grad.norm() > 0 for grad in gradients(model).values())
-
-
-def test_inference_has_one_chain() -> None:
-    many, one = tiny_model(**CHAINS, num_chains=4), tiny_model(**CHAINS)
-    batch = tiny_batch(3)
-    assert torch.equal(many(*batch, noise_key=KEY).logits, one(*batch, noise_key=KEY).logits)
-    answers = [model.train().solve(batch[0], seed=1).halt_logits for model in (many, one)]
-    assert torch.equal(*answers)
-
-
-def test_chains_need_labels_in_training() -> None:
-    model, (input_ids, puzzle_ids, _) = tiny_model(**CHAINS, num_chains=2).train(), tiny_batch(3)
-    with pytest.raises(ValueError, match="num_chains=2"):
-        model(input_ids, puzzle_ids)
+def test_another_depth_compiles_no_network_anew() -> None:
+    """Which is why a schedule of depth compiles the network alone."""
+    model, batch, counts = tiny_model().train(), tiny_batch(3), []
+    counter = CompileCounterWithBackend("aot_eager")
+    model.model.network.compile(dynamic=False, backend=counter)
+    for depth in (2, 3):
+        model(*batch, deep_cycles=depth, latent_cycles=depth, min_steps=torch.zeros(3)).loss.backward()
+        counts.append(counter.frame_count)
+    assert counts[0] == counts[1] > 0
 
 
 # The loop's side
@@ -366,12 +277,17 @@ def test_a_checkpoint_from_before_a_field_has_its_default() -> None:
     """A new field of recipe or model refuses no old run; a changed one still differs."""
     now = defaults() | {"seed": 1, "model.deep_cycles": 2}
     assert (now["seed"], now["depth_schedule"], now["model.deep_cycles"]) == (1, None, 2)
-    assert (now["model.num_chains"], now["model.state_noise_std"]) == (1, 0.0)
+    assert (now["model.num_symbols"], now["model.state_damping"]) == (0, 0.0)
 
 
 def test_saved_with_its_options(tmp_path: Path) -> None:
     """The Hub folder's own code knows them: the answers are the same after a round trip."""
-    fields = {**CHAINS, "num_chains": 2, "state_damping": 0.1, "position_embedding_type": "rope_2d", "grid_width": 3}
+    fields = {
+        "random_initial_states": True,
+        "state_damping": 0.1,
+        "position_embedding_type": "rope_2d",
+        "grid_width": 3,
+    }
     model, tokens = tiny_model(dtype=torch.float32, **fields), tiny_batch(4)[0]
     model.save_pretrained(tmp_path)
     loaded = type(model).from_pretrained(tmp_path)
@@ -380,7 +296,7 @@ def test_saved_with_its_options(tmp_path: Path) -> None:
 
 def test_a_training_step_with_everything_is_one_graph() -> None:
     """No part of it waits for the device or leaves torch.compile, in the first step and in those that go on."""
-    fields = {**CHAINS, "num_chains": 2, "state_noise_std": 0.1, "state_damping": 0.1, "gradient_cycles": 2}
+    fields = {"random_initial_states": True, "deep_cycles": 3, "state_damping": 0.1, "gradient_cycles": 2}
     model, batch = tiny_model(**fields).train(), tiny_batch(3)
     options = {"min_steps": torch.zeros(3), "noise_key": KEY}
     compiled = torch.compile(model, fullgraph=True, backend="eager")

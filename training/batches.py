@@ -72,7 +72,7 @@ def repose(carry: TrmCarry, cell_index: Tensor) -> TrmCarry:
 
 @dataclass
 class TrainBatches:
-    """Call it with a step, counted from 0, for the arguments of `TrmForPuzzleSolving.forward`, the carry aside.
+    """Call it with a step, counted from 0, for the arguments of `TrmForPuzzleSolving.forward`, carry and depth aside.
 
     Every process computes the same global batch and takes its slice, so the batches do not depend on how many
     processes there are. Puzzles live on the device and are augmented there.
@@ -104,20 +104,21 @@ class TrainBatches:
         slots = torch.arange(self.slots.start, self.slots.stop, device=self.accelerator.device)
         return repose(carry, self.puzzles.format.random_symmetry(self.repose_seed, step, slots).cell_index)
 
-    def __call__(self, step: int) -> dict[str, Tensor]:
+    def __call__(self, step: int, max_supervision_steps: int | None = None) -> dict[str, Tensor]:
         slots = self.slots
         batch = self.examples.batch(step, slots)
         device = self.accelerator.device
         numbers = torch.arange(slots.start, slots.stop, device=device)
         noise_key = random_bits(self.args.seed, step, numbers, 1, purpose="noise key")[:, 0]
-        return batch | {"min_steps": self.min_steps(step, numbers), "noise_key": noise_key}
+        return batch | {"min_steps": self.min_steps(step, numbers, max_supervision_steps), "noise_key": noise_key}
 
-    def min_steps(self, step: int, slots: Tensor) -> Tensor:
+    def min_steps(self, step: int, slots: Tensor, max_supervision_steps: int | None = None) -> Tensor:
         """Halting exploration: the law of `TrmForPuzzleSolving.draw_min_steps`, keyed by the slot in the batch.
 
         Returns:
-            int64, [slots]: with `halt_exploration_prob` a number from 2 to `max_supervision_steps`, otherwise 0.
+            int64, [slots]: with `halt_exploration_prob` a number from 2 to `max_supervision_steps`, the
+            configuration's when `None`; otherwise 0.
         """
-        choices = max(1, self.config.max_supervision_steps - 1)
+        choices = max(1, (max_supervision_steps or self.config.max_supervision_steps) - 1)
         chance, steps = random_integers(self.args.seed, step, slots, 2**24, choices, purpose="exploration")
         return torch.where(chance < self.config.halt_exploration_prob * 2**24, 2 + steps, 0)

@@ -17,23 +17,22 @@ STAGE = re.compile(rf"((?:(?:{'|'.join(DEPTH_FIELDS)})=[1-9]\d*\s+)+)until\s+(\d
 
 
 class DepthSchedule:
-    """Sets the depth of a configuration at each step of training.
+    """The depth of each step of training, as arguments of `TrmForPuzzleSolving.forward`.
 
     Args:
         stages: such as "deep_cycles=1 latent_cycles=2 until 0.3", in order; until that share of training the fields it
             names have its values. After the last stage, and in fields that a stage does not name, the depth is the
-            configuration's own.
-        config: that of the model being trained; it is changed in place.
+            configuration's.
+        config: that of the model being trained.
         max_steps: steps of the whole training.
 
     Raises:
-        UserError: a stage that cannot be read, that ends before the stage ahead of it, or that has no cycle without
-            gradient, after which one of several chains is chosen.
+        UserError: a stage that cannot be read, or that ends before the stage ahead of it.
     """
 
     def __init__(self, stages: list[str] | None, config: TrmConfig, max_steps: int):
-        self.config, self.max_steps = config, max_steps
-        self.full = {name: getattr(config, name) for name in DEPTH_FIELDS}
+        self.max_steps = max_steps
+        self.full: dict[str, int] = {name: getattr(config, name) for name in DEPTH_FIELDS}
         self.stages: list[tuple[float, dict[str, int]]] = []
         before = 0.0
         for stage in stages or []:
@@ -42,15 +41,10 @@ class DepthSchedule:
             until = float(match[2])
             require(before < until <= 1, f"depth_schedule: {stage!r} must end after {before:g} and by 1")
             depth = {name: int(value) for name, value in (word.split("=") for word in match[1].split())}
-            require(
-                config.num_chains == 1 or depth.get("deep_cycles", config.deep_cycles) > config.gradient_cycles,
-                f"depth_schedule: {stage!r} leaves the {config.num_chains} chains no deep cycle to be chosen after",
-            )
             self.stages.append((until, depth))
             before = until
 
-    def apply(self, step: int) -> None:
-        """Gives the configuration the depth of a step, counted from 0."""
+    def at(self, step: int) -> dict[str, int]:
+        """Each of `DEPTH_FIELDS` at a step, counted from 0."""
         stage = next((depth for until, depth in self.stages if step < round(until * self.max_steps)), {})
-        for name, value in {**self.full, **stage}.items():
-            setattr(self.config, name, value)
+        return self.full | stage

@@ -101,8 +101,8 @@ def train(
         "eval_steps is set, but the solutions of the test puzzles are not known: leave it out",
     )
     require(
-        not args.repose or (train_puzzles.format.random_symmetry is not None and config.num_chains == 1),
-        "repose=true moves puzzles by the symmetries of their cells: this task has none, or num_chains is above 1",
+        not args.repose or train_puzzles.format.random_symmetry is not None,
+        "repose=true moves puzzles by the symmetries of their cells, and this task has none",
     )
     output_dir = Path(args.output_dir)
     settings = {name: getattr(args, name) for name in FIXED}
@@ -111,7 +111,7 @@ def train(
     settings |= {f"model.{name}": fields[name] for name in TrmConfig.__annotations__ if name in fields}
     torch.manual_seed(args.seed)
     model = TrmForPuzzleSolving(config).to(accelerator.device).train()
-    depth = DepthSchedule(args.depth_schedule, model.config, args.max_steps)
+    schedule = DepthSchedule(args.depth_schedule, config, args.max_steps)
     autocast = build_autocast(args, accelerator)
     with autocast():
         choose_kernels(model)
@@ -183,9 +183,10 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
 
-        depth.apply(state.step)
+        depth = schedule.at(state.step)
+        batch = batches(state.step, depth["max_supervision_steps"])
         with autocast():
-            output = model(**batches(state.step), carry=batches.repose(state.carry, state.step))
+            output = model(**batch, carry=batches.repose(state.carry, state.step), **depth)
         output.loss.backward()
         average_gradients(dense)
         with guard.watch(output.loss) as gradient_norm:
