@@ -4,6 +4,7 @@
 import copy
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from modeling_trm import TrmCarry, TrmForPuzzleSolving
 from modeling_trm.modeling_trm import TrmAttention, TrmGatedMlp, puzzle_losses
+from training.devices import checkpoint_activations
 
 MIXERS: list[dict[str, Any]] = [
     {"token_mixer": "attention"},
@@ -214,13 +216,20 @@ def test_states_are_carried_detached() -> None:
 def test_gradient_checkpointing_changes_no_gradient(mixer: dict[str, Any]) -> None:
     batch = tiny_batch(3)
     plain, saving = tiny_model(**mixer).train(), tiny_model(**mixer).train()
-    saving.activation_checkpointing_enable()
-    assert saving.is_activation_checkpointing
+    checkpoint_activations(saving)
+    assert all(layer.gradient_checkpointing for layer in saving.model.network.layers)
     for model in (plain, saving):
         model(*batch).loss.backward()
     expected = gradients(plain)
     for name, grad in gradients(saving).items():
         torch.testing.assert_close(grad, expected[name], atol=0, rtol=0)
+
+
+def test_gradient_checkpointing_is_found_under_its_older_name() -> None:
+    """As in transformers 5.17, where there is no other."""
+    calls: list[dict[str, Any]] = []
+    checkpoint_activations(SimpleNamespace(gradient_checkpointing_enable=calls.append))
+    assert calls == [{"use_reentrant": False}]
 
 
 def test_eager_and_sdpa_attention_have_equal_gradients() -> None:

@@ -164,6 +164,12 @@ def compile_network(
         compile_step(model, whole=whole_step and accelerator.device.type == "cuda")
 
 
+def checkpoint_activations(model: TrmForPuzzleSolving) -> None:
+    """Has the backward pass compute layers anew. transformers before 5.18 knows it by the older name only."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
 def hint_at_idle_cores(accelerator: Accelerator) -> None:
     """`accelerate launch` gives each CPU process one thread unless it is told."""
     share = (os.cpu_count() or 1) // accelerator.num_processes

@@ -26,6 +26,7 @@ from .checkpoint import TrainState, list_checkpoints, load_checkpoint, save_chec
 from .depth import DepthSchedule
 from .devices import (
     build_autocast,
+    checkpoint_activations,
     choose_kernels,
     compile_network,
     has_bf16,
@@ -129,7 +130,7 @@ def train(
     if args.mixed_precision == "bf16" and not has_bf16(accelerator.device):
         accelerator.print("this device has no bf16 instructions: training in float32, which takes about twice as long")
     if args.activation_checkpointing:
-        model.activation_checkpointing_enable()
+        checkpoint_activations(model)
     if args.compile:
         # A schedule of depth changes the step, which would compile anew, but not the network.
         compile_network(model, accelerator, whole_step=args.depth_schedule is None)
