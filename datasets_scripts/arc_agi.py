@@ -1,5 +1,5 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""ARC-AGI and ConceptARC as a `datasets` builder: tasks in the layout of the Kaggle competitions.
+"""ARC-AGI and ConceptARC: tasks in the layout of the Kaggle competitions.
 
 Rows hold un-augmented pairs of grids on a 30x30 canvas as tokens: 0 = pad, 1 = end of grid (the cells just below and
 just right of it), colour `c` = `c + 2`, as the official builder writes them; see `arc_augmentation` for what happens
@@ -17,7 +17,6 @@ the order of the files, so identifiers do not depend on the hash seed of the pro
 """
 
 import gzip
-import hashlib
 import json
 import re
 import zlib
@@ -27,11 +26,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-import datasets
 import numpy as np
 import pyarrow as pa
-from datasets.exceptions import DatasetGenerationError
 
+from datasets_scripts.puzzle_builder import PuzzleBuilder, PuzzleConfig
 from modeling_trm.symmetries_trm import CANVAS_SIZE, FIRST_COLOUR_TOKEN
 
 BUNDLED_FOLDER = Path(__file__).parent / "data" / "arc"
@@ -183,32 +181,25 @@ def to_grid(canvas: np.ndarray) -> np.ndarray | None:
 # The builder
 
 
-@dataclass
-class ArcConfig(datasets.BuilderConfig):
+@dataclass(frozen=True)
+class ArcConfig(PuzzleConfig):
     """`subsets` are the tasks, `tested` the subset whose test pairs are the test split; a folder decides if empty."""
 
-    version: str = "1.0.0"
     subsets: tuple[str, ...] = ()
     tested: str = ""
-    homepage: str = ""
-    license: str = ""
 
 
-class ArcAgi(datasets.ArrowBasedBuilder):
+class ArcAgi(PuzzleBuilder):
     """ARC pairs: `input_ids`, `labels` (int8 tokens, row by row), `task`, `pair` (its number), `source` (its subset).
 
-    Args:
-        data_dir: folder of `*_SUBSET_challenges.json[.gz]` and, where known, `*_SUBSET_solutions.json[.gz]`; by
-            default the bundled one.
-        other arguments: those of `datasets.DatasetBuilder` (`config_name`, `cache_dir`, ...).
-
-    Raises:
-        ValueError, FileNotFoundError: in one line, for a file or a task that cannot be used.
+    All tasks are kept. `data_dir` is a folder of `*_SUBSET_challenges.json[.gz]` and, where known,
+    `*_SUBSET_solutions.json[.gz]`; by default the bundled one.
     """
 
-    BUILDER_CONFIG_CLASS = ArcConfig
-    DEFAULT_CONFIG_NAME = "arc-agi-1"
-    BUILDER_CONFIGS: ClassVar[list[ArcConfig]] = [
+    config: ArcConfig
+    BUNDLED_FOLDER = BUNDLED_FOLDER
+    SUFFIXES = (".json", ".json.gz")
+    CONFIGS: ClassVar[list[ArcConfig]] = [
         ArcConfig(
             name="arc-agi-1",
             description="ARC-AGI-1 and ConceptARC, tested on the public evaluation set",
@@ -230,45 +221,17 @@ class ArcAgi(datasets.ArrowBasedBuilder):
         ArcConfig(name="kaggle", description="files in the layout of the Kaggle competitions"),
     ]
 
-    def __init__(self, *args, data_dir: str | Path | None = None, **kwargs) -> None:
-        data_dir = str(data_dir) if data_dir else None
-        super().__init__(*args, data_dir=data_dir, hash=_fingerprint(data_dir), **kwargs)
-        if data_dir is None and not self.config.subsets:
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        if self.data_dir is None and not self.config.subsets:
             raise ValueError(f"arc-agi config {self.config.name!r} needs a data_dir with *_challenges.json files")
 
-    def download_and_prepare(self, *args, **kwargs) -> None:
-        try:
-            super().download_and_prepare(*args, **kwargs)
-        except DatasetGenerationError as error:
-            if isinstance(error.__cause__, ValueError):
-                raise error.__cause__ from None
-            raise
-
-    def _info(self) -> datasets.DatasetInfo:
-        tokens = datasets.List(datasets.Value("int8"), CANVAS_SIZE**2)
-        return datasets.DatasetInfo(
-            description=self.config.description,
-            homepage=self.config.homepage,
-            license=self.config.license,
-            features=datasets.Features(
-                input_ids=tokens,
-                labels=tokens,
-                task=datasets.Value("string"),
-                pair=datasets.Value("int32"),
-                source=datasets.Value("string"),
-            ),
-        )
-
-    def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
-        files, tested = self._files()
-        return [
-            datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "files": files, "tested": tested})
-            for split in ("train", "test")
-        ]
+    def tables(self, split: str) -> Iterator[pa.Table]:
+        return self._read(split, *self._files())
 
     def _files(self) -> tuple[dict[str, tuple[Path, Path | None]], str]:
         """Challenges and solutions (if any) of each subset, and the subset to be tested on."""
-        folder = Path(self.config.data_dir or BUNDLED_FOLDER)
+        folder = Path(self.data_dir or BUNDLED_FOLDER)
         found: dict[str, dict[str, Path]] = {"challenges": {}, "solutions": {}}
         for path in sorted(folder.glob("*.json*"), reverse=True):  # of a file and its gzip, the file comes last
             if match := re.fullmatch(r"(?:.*_)?(\w+?)_(challenges|solutions)\.json(?:\.gz)?", path.name):
@@ -285,19 +248,17 @@ class ArcAgi(datasets.ArrowBasedBuilder):
             raise ValueError(f"{folder}: none of {', '.join(subsets)} is named {' or '.join(TESTED_FIRST)}")
         return {subset: (found["challenges"][subset], found["solutions"].get(subset)) for subset in subsets}, tested
 
-    def _generate_tables(
-        self, split: str, files: dict[str, tuple[Path, Path | None]], tested: str
-    ) -> Iterator[tuple[tuple[int, int], pa.Table]]:
+    def _read(self, split: str, files: dict[str, tuple[Path, Path | None]], tested: str) -> Iterator[pa.Table]:
         subsets = {subset: read_tasks(*paths) for subset, paths in files.items()}
         drop_repeated(subsets, tested, {subset: challenges for subset, (challenges, _) in files.items()})
-        for number, (subset, tasks) in enumerate(subsets.items()):
+        for subset, tasks in subsets.items():
             rows: list[tuple[Pair, str, int]] = []
             for name, task in tasks.items():
                 asked = task.test if subset == tested else []
                 learned = task.train + [pair for pair in task.test if not asked and pair.output is not None]
                 rows += [(pair, name, place) for place, pair in enumerate(asked if split == "test" else learned)]
             if rows:
-                yield (0, number), _table(rows, subset)
+                yield _table(rows, subset)
 
 
 def _table(rows: list[tuple[Pair, str, int]], source: str) -> pa.Table:
@@ -338,14 +299,3 @@ def _is_equal(a: list[Pair], b: list[Pair]) -> bool:
 
 def _token_lists(canvases: Iterator[np.ndarray]) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(list(canvases)), pa.int8()), CANVAS_SIZE**2)
-
-
-def _fingerprint(data_dir: str | None) -> str:
-    """Changes with the code and the files that make the data, so that `datasets` reuses no stale cache."""
-    digest = hashlib.blake2b(digest_size=8)
-    for path in (Path(__file__), *sorted(BUNDLED_FOLDER.glob("*.json.gz"))):
-        digest.update(path.read_bytes())
-    for path in sorted(Path(data_dir).glob("*.json*")) if data_dir else ():
-        status = path.stat()
-        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}".encode())
-    return digest.hexdigest()

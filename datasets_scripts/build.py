@@ -18,6 +18,8 @@ from typing import NoReturn
 import datasets
 from huggingface_hub import DatasetCard, DatasetCardData
 
+from datasets_scripts.hub_dataset import HubDataset
+from datasets_scripts.puzzle_builder import PuzzleConfig
 from datasets_scripts.tasks import TASKS, PuzzleFormat, nearest
 from modeling_trm.hub_trm import HubError, HubRepository
 
@@ -58,23 +60,23 @@ def build(
     if output_dir.exists() and not (output_dir.is_dir() and not any(output_dir.iterdir())):
         raise ValueError(f"{output_dir} is there already; name a new folder, or delete it")
     builder, described = entry.build(config, data_dir=data_dir, seed=seed, num_train_puzzles=num_train_puzzles)
-    builder.download_and_prepare()
-    splits = builder.as_dataset()
+    dataset = HubDataset(builder)
+    dataset.download_and_prepare()
+    splits = dataset.as_dataset()
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output_dir.parent, prefix=".build-") as temporary:
         folder = Path(temporary) / "dataset"
         (folder / config).mkdir(parents=True)
         for split, rows in splits.items():
             rows.to_parquet(folder / config / f"{split}-00000-of-00001.parquet")
-        (folder / "README.md").write_text(card(task, config, splits, builder.info, described, seed, command, name))
+        (folder / "README.md").write_text(card(task, builder.config, splits, described, seed, command, name))
         os.replace(folder, output_dir)
 
 
 def card(
     task: str,
-    config: str,
+    config: PuzzleConfig,
     splits: datasets.DatasetDict,
-    info: datasets.DatasetInfo,
     described: PuzzleFormat,
     seed: int,
     command: str,
@@ -82,13 +84,13 @@ def card(
 ) -> str:
     """The text of README.md, its YAML header included."""
     header = DatasetCardData(
-        license=info.license or "other",
-        pretty_name=f"{task} {config}",
+        license=config.license or "other",
+        pretty_name=f"{task} {config.name}",
         tags=["puzzles", "reasoning", "trm", task],
         configs=[
             {
-                "config_name": config,
-                "data_files": [{"split": split, "path": f"{config}/{split}-*.parquet"} for split in splits],
+                "config_name": config.name,
+                "data_files": [{"split": split, "path": f"{config.name}/{split}-*.parquet"} for split in splits],
                 "default": True,
             }
         ],
@@ -101,15 +103,15 @@ def card(
 {header.to_yaml()}
 ---
 
-<!-- {config} -->
-# {task}: {config}
+<!-- {config.name} -->
+# {task}: {config.name}
 
-{info.description}. The puzzles are not augmented.
+{config.description}. The puzzles are not augmented.
 
 ```python
 from datasets import load_dataset
 
-puzzles = load_dataset("{name}", "{config}", split="train")
+puzzles = load_dataset("{name}", "{config.name}", split="train")
 ```
 
 | split | puzzles |
@@ -125,18 +127,18 @@ Their tokens are {tokens}.
 
 ## Source and licence
 
-{info.homepage or "Own files; say here where they come from"}
+{config.homepage or "Own files; say here where they come from"}
 
-Licence: {info.license or "other; say here which"}
+Licence: {config.license or "other; say here which"}
 
 ## How it was built
 
-By the builder `{task}`, version {info.version}, with seed {seed}:
+By the builder `{task}`, version {config.version}, with seed {seed}:
 
 ```
 {command}
 ```
-<!-- /{config} -->
+<!-- /{config.name} -->
 """
 
 

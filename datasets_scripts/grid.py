@@ -1,5 +1,5 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""A person's own puzzles as a `datasets` builder: pairs of an input grid (or sequence) and an output grid.
+"""A person's own puzzles: pairs of an input grid (or sequence) and an output grid.
 
 The folder `data_dir` holds `train` and `test` as `.jsonl`, `.csv` (both also `.gz`) or `.parquet`, with the columns
 `input`, `output`, and if wanted `puzzle_id` and `source`. A grid is written in any of these ways:
@@ -31,7 +31,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-import datasets
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
@@ -198,28 +197,15 @@ class Grids(PuzzleBuilder):
 
     FILES_CONFIG = "own"
     SUFFIXES = SUFFIXES
-    BUILDER_CONFIG_CLASS = PuzzleConfig
-    DEFAULT_CONFIG_NAME = "own"
-    BUILDER_CONFIGS: ClassVar[list[PuzzleConfig]] = [PuzzleConfig(name="own", description="own puzzles")]
+    CONFIGS: ClassVar[list[PuzzleConfig]] = [PuzzleConfig(name="own", description="own puzzles")]
 
-    def _info(self) -> datasets.DatasetInfo:
-        if self.config.data_dir is None:
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        if self.data_dir is None:
             raise ValueError("the task 'grid' reads your own puzzles: give the folder of their files as data_dir")
-        self.canvas = infer_canvas(find_file(self.config.data_dir, "train", SUFFIXES))
-        tokens = datasets.List(datasets.Value("int16"), self.canvas.height * self.canvas.width)
-        return datasets.DatasetInfo(
-            description=self.config.description,
-            homepage=self.config.homepage,
-            license=self.config.license,
-            features=datasets.Features(
-                input_ids=tokens,
-                labels=tokens,
-                puzzle_ids=datasets.Value("int32"),
-                source=datasets.Value("string"),
-            ),
-        )
+        self.canvas = infer_canvas(find_file(self.data_dir, "train", SUFFIXES))
 
-    def _generate_tables(self, split: str, path: str) -> Iterator[tuple[tuple[int, int], pa.Table]]:
+    def make_tables(self, split: str, path: str) -> Iterator[pa.Table]:
         id_of = {puzzle_id: number for number, puzzle_id in enumerate(self.canvas.puzzle_ids, start=1)} | {None: 0}
         input_ids, labels, puzzle_ids, sources = [], [], [], []
         for example in read_examples(path):
@@ -231,4 +217,4 @@ class Grids(PuzzleBuilder):
             puzzle_ids.append(id_of[example.puzzle_id])
             sources.append(example.source)
         columns = {"puzzle_ids": pa.array(puzzle_ids, pa.int32()), "source": pa.array(sources, pa.string())}
-        yield (0, 0), self._choose(split, puzzle_table(np.stack(input_ids), np.stack(labels), **columns))
+        yield self.choose(split, puzzle_table(np.stack(input_ids), np.stack(labels), **columns))

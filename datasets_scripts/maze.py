@@ -1,5 +1,5 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""Mazes as a `datasets` builder: find a shortest path from S to G.
+"""Mazes: find a shortest path from S to G.
 
 Rows hold un-augmented mazes as tokens, as the official builder writes them: 0 = pad, 1 = wall `#`, 2 = free cell,
 3 = start `S`, 4 = goal `G`, 5 = path `o`.
@@ -8,7 +8,7 @@ Rows hold un-augmented mazes as tokens, as the official builder writes them: 0 =
 |---------------|--------------------------------------------------------------------------------------|
 | `hard`        | `sapientinc/maze-30x30-hard-1k`, or `train.csv[.gz]` and `test.csv[.gz]` in `data_dir` |
 | `hard-sample` | 200 + 200 bundled 30x30 mazes, see data/maze/README.md                               |
-| `generated`   | 1,000 + 1,000 mazes made by the published process, 30x30 (another `size` on request) |
+| `generated`   | 1,000 + 1,000 mazes made by the published process, 30x30                                 |
 | `mini-9x9`    | the same, 9x9                                                                        |
 
 A maze has many shortest paths (millions are ordinary at 30x30), and the label is the one that a deterministic A*
@@ -28,7 +28,6 @@ from math import isqrt
 from pathlib import Path
 from typing import ClassVar
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -206,7 +205,7 @@ def solve(question: np.ndarray) -> np.ndarray:
 # The builder
 
 
-@dataclass
+@dataclass(frozen=True)
 class MazeConfig(PuzzleConfig):
     size: int = 30
 
@@ -214,12 +213,11 @@ class MazeConfig(PuzzleConfig):
 class Maze(PuzzleBuilder):
     """Mazes: `input_ids`, `labels` (int8 tokens, row by row), `source`, and `rating` (steps of the shortest path)."""
 
+    config: MazeConfig
     FILES_CONFIG = "hard"
-    HUB_FOLDER = "hf://datasets/sapientinc/maze-30x30-hard-1k"
+    HUB_REPOSITORY = "sapientinc/maze-30x30-hard-1k"
     BUNDLED_FOLDER = BUNDLED_FOLDER
-    BUILDER_CONFIG_CLASS = MazeConfig
-    DEFAULT_CONFIG_NAME = "hard-sample"
-    BUILDER_CONFIGS: ClassVar[list[MazeConfig]] = [
+    CONFIGS: ClassVar[list[MazeConfig]] = [
         MazeConfig(name="hard", description="Maze-Hard 30x30", homepage=HUB_PAGE, license="other"),
         MazeConfig(
             name="hard-sample",
@@ -244,21 +242,10 @@ class Maze(PuzzleBuilder):
         ),
     ]
 
-    def _info(self) -> datasets.DatasetInfo:
-        tokens = datasets.List(datasets.Value("int8"), self.config.size**2)
-        return datasets.DatasetInfo(
-            description=self.config.description,
-            homepage=self.config.homepage,
-            license=self.config.license,
-            features=datasets.Features(
-                input_ids=tokens, labels=tokens, source=datasets.Value("string"), rating=datasets.Value("int32")
-            ),
-        )
-
-    def _generate_tables(self, split: str, path: str | None) -> Iterator[tuple[tuple[int, int], pa.Table]]:
-        config = self.config
-        table = read_csv(path, config.size) if path else _generated_table(split, config.size, config.seed)
-        yield (0, 0), self._choose(split, table)
+    def make_tables(self, split: str, path: str | None) -> Iterator[pa.Table]:
+        size = self.config.size
+        table = read_csv(path, size) if path else _generated_table(split, size, self.seed)
+        yield self.choose(split, table)
 
 
 def _generated_table(split: str, size: int, seed: int) -> pa.Table:

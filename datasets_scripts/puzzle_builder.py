@@ -3,114 +3,119 @@
 
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import torch
-from datasets.exceptions import DatasetGenerationError
+from huggingface_hub import hf_hub_download
 from pyarrow import csv
 
 from modeling_trm import randomness_trm, rules_trm, symmetries_trm
 from modeling_trm.randomness_trm import random_bits
 
 
-@dataclass
-class PuzzleConfig(datasets.BuilderConfig):
-    """`num_train_puzzles` are drawn from the training split by `seed`; a number larger than there are keeps all.
+@dataclass(frozen=True)
+class PuzzleConfig:
+    """One set of puzzles. `homepage` says where they come from, `license` is an identifier of the Hub."""
 
-    `homepage` says where the puzzles come from, `license` is an identifier of the Hub.
-    """
-
+    name: str
+    description: str
     version: str = "1.0.0"
-    num_train_puzzles: int = 1000
-    seed: int = 0
     is_generated: bool = False
     homepage: str = ""
     license: str = ""
 
 
-class PuzzleBuilder(datasets.ArrowBasedBuilder):
-    """A `datasets` builder of puzzles with the splits train and test.
+class PuzzleBuilder:
+    """Reads or makes puzzles with the splits train and test.
 
-    Subclasses give the class attributes and `_generate_tables(split, path)`, where `path` is the file of the split, or
-    None if its puzzles are generated.
+    Subclasses give the class attributes and `make_tables(split, path)`, where `path` is the file of the split, or None
+    if its puzzles are generated.
 
     Args:
+        config_name: one of `CONFIGS`.
         data_dir: the folder of the person's own files, for the config `FILES_CONFIG`.
+        seed: of chosen and of generated puzzles.
         num_train_puzzles: how many training puzzles to keep, drawn by `seed`; None keeps all.
-        other arguments: those of `datasets.DatasetBuilder` (`config_name`, `cache_dir`, ...) and `PuzzleConfig`.
 
     Raises:
         ValueError, OSError: in one line, for a file or a puzzle that cannot be used.
     """
 
-    FILES_CONFIG: ClassVar[str]  # the config that reads a data_dir
-    HUB_FOLDER: ClassVar[str | None] = None  # what that config reads without one
+    CONFIGS: ClassVar[Sequence[PuzzleConfig]]
+    FILES_CONFIG: ClassVar[str | None] = None  # the only config that reads a data_dir; None if all do
+    HUB_REPOSITORY: ClassVar[str | None] = None  # what that config reads without one
     BUNDLED_FOLDER: ClassVar[Path | None] = None  # what the other configs read
     SUFFIXES: ClassVar[Sequence[str]] = (".csv", ".csv.gz")
 
     def __init__(
-        self, *args, data_dir: str | Path | None = None, num_train_puzzles: int | None = 1000, **kwargs
-    ) -> None:
-        data_dir = str(data_dir) if data_dir else None
-        if num_train_puzzles is None:
-            num_train_puzzles = sys.maxsize  # `datasets` takes None for "not given"
-        fingerprint = self._fingerprint(data_dir)
-        super().__init__(*args, data_dir=data_dir, num_train_puzzles=num_train_puzzles, hash=fingerprint, **kwargs)
-        if data_dir and self.config.name != self.FILES_CONFIG:
+        self,
+        config_name: str,
+        *,
+        data_dir: str | Path | None = None,
+        seed: int = 0,
+        num_train_puzzles: int | None = 1000,
+    ):
+        self.config = next(config for config in self.CONFIGS if config.name == config_name)
+        self.data_dir = str(data_dir) if data_dir else None
+        self.seed, self.num_train_puzzles = seed, num_train_puzzles
+        if self.data_dir and self.FILES_CONFIG not in (None, config_name):
             kind = type(self).__name__.lower()
-            raise ValueError(
-                f"{kind} config {self.config.name!r} reads no data_dir; the config {self.FILES_CONFIG!r} does"
-            )
+            raise ValueError(f"{kind} config {config_name!r} reads no data_dir; the config {self.FILES_CONFIG!r} does")
 
-    def download_and_prepare(self, *args, **kwargs) -> None:
+    def read(self, split: str, cache_dir: str | Path | None = None) -> pa.Table:
+        """The rows of a split, from the cache of `datasets` if that is installed: what is there is not made again."""
         try:
-            super().download_and_prepare(*args, **kwargs)
-        except DatasetGenerationError as error:
-            if isinstance(error.__cause__, ValueError):
-                raise error.__cause__ from None
-            raise
+            from datasets_scripts.hub_dataset import HubDataset
+        except ModuleNotFoundError as error:
+            if error.name != "datasets":
+                raise
+            return pa.concat_tables(self.tables(split))
+        dataset = HubDataset(self, cache_dir)
+        dataset.download_and_prepare()
+        return dataset.as_dataset(split).data
 
-    def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
-        return [
-            datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "path": self._path(split, dl_manager)})
-            for split in ("train", "test")
-        ]
+    def tables(self, split: str) -> Iterator[pa.Table]:
+        """The rows of a split; looks for its file at once."""
+        return self.make_tables(split, self.path(split))
 
-    def _path(self, split: str, dl_manager: datasets.DownloadManager) -> str | None:
+    def make_tables(self, split: str, path: str | None) -> Iterator[pa.Table]:
+        raise NotImplementedError
+
+    def path(self, split: str) -> str | None:
         if self.config.is_generated:
             return None
-        if self.config.name == self.FILES_CONFIG and self.config.data_dir is None:
+        if self.config.name == self.FILES_CONFIG and self.data_dir is None:
+            assert self.HUB_REPOSITORY is not None
             try:
-                return dl_manager.download(f"{self.HUB_FOLDER}/{split}.csv")
-            except ConnectionError as error:
-                fault = f"cannot download {self.HUB_FOLDER}/{split}.csv; a copy can be read from a data_dir"
-                raise ConnectionError(f"{fault} ({str(error).splitlines()[0]})") from None
-        return str(find_file(self.config.data_dir or self.BUNDLED_FOLDER, split, self.SUFFIXES))
+                return hf_hub_download(self.HUB_REPOSITORY, f"{split}.csv", repo_type="dataset")
+            except OSError as error:
+                fault = f"cannot download hf://datasets/{self.HUB_REPOSITORY}/{split}.csv"
+                reason = str(error).splitlines()[0]
+                raise ConnectionError(f"{fault}; a copy can be read from a data_dir ({reason})") from None
+        return str(find_file(self.data_dir or self.BUNDLED_FOLDER, split, self.SUFFIXES))
 
-    def _choose(self, split: str, table: pa.Table) -> pa.Table:
+    def choose(self, split: str, table: pa.Table) -> pa.Table:
         """The rows that the split keeps, in their order."""
-        if split != "train" or len(table) <= self.config.num_train_puzzles:
+        if split != "train" or self.num_train_puzzles is None or len(table) <= self.num_train_puzzles:
             return table
-        draws = random_bits(self.config.seed, 0, torch.arange(len(table)), 1, purpose="sub-sample").squeeze(1)
-        return table.take(draws.argsort(stable=True)[: self.config.num_train_puzzles].sort().values.numpy())
+        draws = random_bits(self.seed, 0, torch.arange(len(table)), 1, purpose="sub-sample").squeeze(1)
+        return table.take(draws.argsort(stable=True)[: self.num_train_puzzles].sort().values.numpy())
 
-    @classmethod
-    def _fingerprint(cls, data_dir: str | None) -> str:
-        """Changes with the code and the files that make the data, so that `datasets` reuses no stale cache."""
-        digest = hashlib.blake2b(digest_size=8)
-        ours = (sys.modules[cls.__module__], sys.modules[__name__], randomness_trm, rules_trm, symmetries_trm)
+    def fingerprint(self) -> str:
+        """Changes with the code, the files and the options that make the data, so that no stale cache is reused."""
+        digest = hashlib.blake2b(f"{self.config} {self.seed} {self.num_train_puzzles}".encode(), digest_size=8)
+        ours = (sys.modules[type(self).__module__], sys.modules[__name__], randomness_trm, rules_trm, symmetries_trm)
         code = (module.__file__ for module in ours)
-        bundled = sorted(cls.BUNDLED_FOLDER.glob("*.gz")) if cls.BUNDLED_FOLDER else []
+        bundled = sorted(self.BUNDLED_FOLDER.glob("*.gz")) if self.BUNDLED_FOLDER else []
         for path in (*map(Path, code), *bundled):
             digest.update(path.read_bytes())
-        for path in sorted(Path(data_dir).glob("*")) if data_dir else ():
-            if path.name.endswith(tuple(cls.SUFFIXES)):
+        for path in sorted(Path(self.data_dir).glob("*")) if self.data_dir else ():
+            if path.name.endswith(tuple(self.SUFFIXES)):
                 status = path.stat()
                 digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}".encode())
         return digest.hexdigest()

@@ -1,5 +1,5 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""Sudoku as a `datasets` builder.
+"""Sudoku.
 
 Rows hold un-augmented puzzles as tokens: 0 = pad, 1 = blank, digit `d` = `d + 1`, as the official builder writes them.
 
@@ -19,7 +19,6 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -236,7 +235,7 @@ def generate_mini(num_puzzles: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 # The builder
 
 
-@dataclass
+@dataclass(frozen=True)
 class SudokuConfig(PuzzleConfig):
     num_cells: int = 81
 
@@ -245,11 +244,9 @@ class Sudoku(PuzzleBuilder):
     """Sudoku puzzles: `input_ids`, `labels` (int8 tokens, row by row), `source`, and `rating` (0 = not rated)."""
 
     FILES_CONFIG = "extreme"
-    HUB_FOLDER = "hf://datasets/sapientinc/sudoku-extreme"
+    HUB_REPOSITORY = "sapientinc/sudoku-extreme"
     BUNDLED_FOLDER = BUNDLED_FOLDER
-    BUILDER_CONFIG_CLASS = SudokuConfig
-    DEFAULT_CONFIG_NAME = "hard-sample"
-    BUILDER_CONFIGS: ClassVar[list[SudokuConfig]] = [
+    CONFIGS: ClassVar[list[SudokuConfig]] = [
         SudokuConfig(name="extreme", description="Sudoku-Extreme", homepage=HUB_PAGE, license="other"),
         SudokuConfig(
             name="hard",
@@ -279,27 +276,16 @@ class Sudoku(PuzzleBuilder):
         ),
     ]
 
-    def _info(self) -> datasets.DatasetInfo:
-        tokens = datasets.List(datasets.Value("int8"), self.config.num_cells)
-        return datasets.DatasetInfo(
-            description=self.config.description,
-            homepage=self.config.homepage,
-            license=self.config.license,
-            features=datasets.Features(
-                input_ids=tokens, labels=tokens, source=datasets.Value("string"), rating=datasets.Value("int32")
-            ),
-        )
-
-    def _generate_tables(self, split: str, path: str | None) -> Iterator[tuple[tuple[int, int], pa.Table]]:
-        table = read_csv(path) if path else _mini_table(split, self.config.seed)
+    def make_tables(self, split: str, path: str | None) -> Iterator[pa.Table]:
+        table = read_csv(path) if path else _mini_table(split, self.seed)
         if self.config.name in ("hard-sample", "easy-sample"):
             table = table.slice(0, NUM_SAMPLED)
         if self.config.name == "easy-sample":
             labels = token_grids(table["labels"])
-            input_ids = reveal_clues(token_grids(table["input_ids"]), labels, self.config.seed, split)
+            input_ids = reveal_clues(token_grids(table["input_ids"]), labels, self.seed, split)
             rating = pa.array([NOT_RATED] * len(table), pa.int32())
             table = puzzle_table(input_ids, labels, source=table["source"], rating=rating)
-        yield (0, 0), self._choose(split, table)
+        yield self.choose(split, table)
 
 
 def _mini_table(split: str, seed: int) -> pa.Table:

@@ -8,13 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
 from torch import Tensor
 
 from datasets_scripts import arc_agi, grid, maze, sudoku
 from datasets_scripts.arc_augmentation import AugmentedTasks, tasks_of
-from datasets_scripts.puzzle_builder import token_grids
+from datasets_scripts.puzzle_builder import PuzzleBuilder, token_grids
 from modeling_trm.rules_trm import BOX_SHAPES, is_solved_maze, is_solved_sudoku
 from modeling_trm.symmetries_trm import (
     FIRST_DIGIT_TOKEN,
@@ -65,7 +64,7 @@ class Task:
     """One kind of puzzle.
 
     Attributes:
-        builder: makes the data; its `BUILDER_CONFIGS` are the keys of `formats`.
+        builder: makes the data; the names of its `CONFIGS` are the keys of `formats`.
         default_config: the config for a person who names none.
         data_dir_config: the config that reads the person's own files.
         checker: (input_ids, answers) [batch, seq] -> bool [batch], whether each answer solves its puzzle; None if only
@@ -75,30 +74,23 @@ class Task:
     """
 
     name: str
-    builder: type[datasets.DatasetBuilder]
+    builder: type[PuzzleBuilder]
     default_config: str
     data_dir_config: str
     checker: Callable[[Tensor, Tensor], Tensor] | None
     formats: dict[str, PuzzleFormat] = field(default_factory=dict)
     read_format: Callable[[Any], PuzzleFormat] | None = None
 
-    def build(self, config_name: str, **options: Any) -> tuple[datasets.DatasetBuilder, PuzzleFormat]:
-        """The builder of a config, not yet run, and what its puzzles look like.
-
-        Options are those of the builder; `seed` and `num_train_puzzles` are left out where it has no use for them.
-        """
-        known = self.builder.BUILDER_CONFIG_CLASS.__dataclass_fields__
-        for name in {"seed", "num_train_puzzles"} - set(known):
-            options.pop(name, None)
-        names = [config.name for config in self.builder.BUILDER_CONFIGS]
-        builder = self.builder(config_name=nearest(config_name, names, f"config of {self.name}"), **options)
+    def build(self, config_name: str, **options: Any) -> tuple[PuzzleBuilder, PuzzleFormat]:
+        """The builder of a config with its options, not yet run, and what its puzzles look like."""
+        names = [config.name for config in self.builder.CONFIGS]
+        builder = self.builder(nearest(config_name, names, f"config of {self.name}"), **options)
         return builder, self.read_format(builder) if self.read_format else self.formats[config_name]
 
     def hub_dataset(self, config_name: str, data_dir: str | Path | None = None) -> str | None:
         """The dataset of the Hub that a config reads; None if its puzzles are from elsewhere."""
-        folder = getattr(self.builder, "HUB_FOLDER", None)
-        reads_hub = folder and config_name == self.data_dir_config and data_dir is None
-        return folder.removeprefix("hf://datasets/") if reads_hub else None
+        reads_hub = config_name == self.data_dir_config and data_dir is None
+        return self.builder.HUB_REPOSITORY if reads_hub else None
 
 
 @dataclass(frozen=True)
@@ -208,7 +200,7 @@ TASKS: dict[str, Task] = {
         default_config="hard-sample",
         data_dir_config="extreme",
         checker=is_solved_sudoku,
-        formats={config.name: _sudoku_format(config.num_cells) for config in sudoku.Sudoku.BUILDER_CONFIGS},
+        formats={config.name: _sudoku_format(config.num_cells) for config in sudoku.Sudoku.CONFIGS},
     ),
     "arc-agi": Task(
         name="arc-agi",
@@ -216,7 +208,7 @@ TASKS: dict[str, Task] = {
         default_config="arc-agi-1",
         data_dir_config="kaggle",
         checker=None,
-        formats=dict.fromkeys((config.name for config in arc_agi.ArcAgi.BUILDER_CONFIGS), _ARC_FORMAT),
+        formats=dict.fromkeys((config.name for config in arc_agi.ArcAgi.CONFIGS), _ARC_FORMAT),
     ),
     "maze": Task(
         name="maze",
@@ -224,7 +216,7 @@ TASKS: dict[str, Task] = {
         default_config="hard-sample",
         data_dir_config="hard",
         checker=is_solved_maze,
-        formats={config.name: _maze_format(config.size) for config in maze.Maze.BUILDER_CONFIGS},
+        formats={config.name: _maze_format(config.size) for config in maze.Maze.CONFIGS},
     ),
     "grid": Task(
         name="grid",
@@ -261,7 +253,7 @@ def load_puzzles(
     max_examples: int | None = None,
     cache_dir: str | Path | None = None,
 ) -> Puzzles:
-    """Build a split (or take it from the cache of `datasets`) and bring it into memory.
+    """Build a split, or take it from the cache of `datasets` where that is installed, and bring it into memory.
 
     Args:
         task, config, split: names; without a config the task's default, or with a `data_dir` the one that reads it.
@@ -277,18 +269,15 @@ def load_puzzles(
     """
     entry = TASKS[nearest(task, TASKS, "task")]
     config = config or (entry.data_dir_config if data_dir else entry.default_config)
-    builder, described = entry.build(
-        config, cache_dir=cache_dir, data_dir=data_dir, seed=seed, num_train_puzzles=num_train_puzzles
-    )
-    builder.download_and_prepare()
-    table = builder.as_dataset(nearest(split, builder.info.splits, "split")).data
+    builder, described = entry.build(config, data_dir=data_dir, seed=seed, num_train_puzzles=num_train_puzzles)
+    table = builder.read(nearest(split, ("train", "test"), "split"), cache_dir)
     input_ids, labels = (torch.from_numpy(token_grids(table.column(name))) for name in ("input_ids", "labels"))
     labels.masked_fill_(labels == PAD_TOKEN, IGNORED_LABEL)
     puzzle_ids = augmented_tasks = None
     if "puzzle_ids" in table.column_names:
         puzzle_ids = torch.tensor(table.column("puzzle_ids").to_numpy(), dtype=torch.int64)
     if entry.builder is arc_agi.ArcAgi:
-        pairs = tasks_of(*(builder.as_dataset(name).data for name in ("train", "test")))
+        pairs = tasks_of(*(builder.read(name, cache_dir) for name in ("train", "test")))
         augmented_tasks = AugmentedTasks.build(pairs, num_augmentations, seed)
         puzzle_ids = augmented_tasks.ids_of(table.column("task").to_pylist())
     puzzles = Puzzles(

@@ -12,8 +12,7 @@ from goldens import golden
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets_scripts import arc_agi
-from datasets_scripts.arc_agi import BUNDLED_FOLDER, read_tasks, to_canvas, to_grid, to_labels
+from datasets_scripts.arc_agi import BUNDLED_FOLDER, ArcAgi, read_tasks, to_canvas, to_grid, to_labels
 from datasets_scripts.tasks import TASKS, load_puzzles
 
 GRID = [[1, 2], [3, 4]]
@@ -306,6 +305,6 @@ def test_two_files_of_one_subset_are_refused(tmp_path):
 
 def test_changed_files_are_built_anew(tmp_path):
     write(tmp_path, "test", "challenges", {"abc": TASK})
-    before = arc_agi._fingerprint(str(tmp_path))
+    before = ArcAgi("kaggle", data_dir=tmp_path).fingerprint()
     write(tmp_path, "test", "challenges", {"abc": TASK, "xyz": TASK})
-    assert arc_agi._fingerprint(str(tmp_path)) != before
+    assert ArcAgi("kaggle", data_dir=tmp_path).fingerprint() != before

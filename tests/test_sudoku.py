@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from datasets_scripts import sudoku
+from datasets_scripts.hub_dataset import HubDataset
 from datasets_scripts.sudoku import Sudoku, canonical_form, generate_mini, read_csv
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm.rules_trm import is_solved_sudoku
@@ -198,7 +199,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_a_config_that_reads_no_files_refuses_a_data_dir(tmp_path):
     with pytest.raises(ValueError, match="'hard-sample' reads no data_dir"):
-        Sudoku(config_name="hard-sample", data_dir=tmp_path, cache_dir=tmp_path)
+        Sudoku("hard-sample", data_dir=tmp_path)
 
 
 def test_changed_files_are_read_again(tmp_path):
@@ -210,11 +211,11 @@ def test_changed_files_are_read_again(tmp_path):
 
 
 def test_changed_code_is_run_again(tmp_path, monkeypatch):
-    before = Sudoku(config_name="hard-sample", cache_dir=tmp_path).cache_dir
+    before = HubDataset(Sudoku("hard-sample"), tmp_path).cache_dir
     changed = tmp_path / "sudoku.py"
     changed.write_text(Path(sudoku.__file__).read_text() + "\n")
     monkeypatch.setattr(sudoku, "__file__", str(changed))
-    assert Sudoku(config_name="hard-sample", cache_dir=tmp_path).cache_dir != before
+    assert HubDataset(Sudoku("hard-sample"), tmp_path).cache_dir != before
 
 
 # Sub-samples

@@ -2,20 +2,26 @@
 """The table of tasks tells the truth about its data, and wrong names get a useful answer."""
 
 import gzip
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from datasets_scripts import sudoku
 from datasets_scripts.tasks import TASKS, load_puzzles
+from training.loop import digest_of
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
 def test_every_config_has_a_format_and_a_version(task):
-    configs = {config.name: config for config in task.builder.BUILDER_CONFIGS}
+    configs = {config.name: config for config in task.builder.CONFIGS}
     assert (configs.keys() == task.formats.keys()) is (task.read_format is None)
     assert {task.default_config, task.data_dir_config} <= configs.keys()
-    assert all(str(config.version) != "0.0.0" for config in configs.values())
+    assert all(config.version for config in configs.values())
 
 
 def test_formats_describe_the_data(sudoku_splits):
@@ -105,3 +111,29 @@ def test_symbols_of_a_sudoku_are_what_its_symmetries_rename(config, sudoku_split
 def test_tokens_of_a_maze_all_mean_something():
     with pytest.raises(ValueError, match="every one means something, so set it to 0"):
         TASKS["maze"].formats["hard-sample"].check_symbols(2)
+
+
+WITHOUT_DATASETS = """
+import sys
+sys.modules["datasets"] = None  # what is not installed
+import eval, train
+from datasets_scripts.tasks import load_puzzles
+from training.loop import digest_of
+for config in sys.argv[1:]:
+    for split in ("train", "test"):
+        puzzles = load_puzzles("sudoku", config, split)
+        print(config, split, len(puzzles), digest_of(puzzles), *puzzles.source[:3])
+"""
+
+
+def test_bundled_puzzles_are_the_same_where_datasets_is_not_installed(sudoku_splits):
+    """Training and evaluation start there too, and read the same puzzles in the same order."""
+    command = [sys.executable, "-c", WITHOUT_DATASETS, *sudoku_splits]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    expected = [
+        " ".join(map(str, (config, split, len(puzzles), digest_of(puzzles), *puzzles.source[:3])))
+        for config, splits in sudoku_splits.items()
+        for split, puzzles in splits.items()
+    ]
+    assert done.stdout.splitlines() == expected

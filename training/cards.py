@@ -46,7 +46,7 @@ def training_record(
         state: how far training has come.
     """
     task = TASKS[args.task]
-    source = next(config for config in task.builder.BUILDER_CONFIGS if config.name == puzzles.config)
+    source = next(config for config in task.builder.CONFIGS if config.name == puzzles.config)
     arguments = {name: value for name, value in {**vars(args), **vars(model_args)}.items() if value is not None}
     arguments |= {name: Path(arguments[name]).name for name in LOCAL_PATHS if name in arguments}
     augment = puzzles.format.augment if args.augment is None else args.augment
