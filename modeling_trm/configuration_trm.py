@@ -83,7 +83,8 @@ class TrmConfig(PreTrainedConfig):
         num_symbols (`int`, defaults to 0):
             The last so many tokens of the vocabulary are names that may be exchanged, as the nine digits of Sudoku:
             both states then have a vector per position and symbol, all weights are shared by the symbols, and renaming
-            them renames the answer exactly (arXiv 2603.02193). 0 for none. Not in the paper.
+            them renames the answer exactly (arXiv 2603.02193). 0 for none. A puzzle embedding then has one more number
+            for each symbol, by which a puzzle can tell them apart, as the colours of an ARC task. Not in the paper.
         symbol_mixer (`"mean"` or `"attention"`, defaults to `"mean"`):
             How the symbols of a position exchange information: a map of the mean of the others, or self-attention.
 

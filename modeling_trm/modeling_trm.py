@@ -303,9 +303,12 @@ class TrmModel(TrmPreTrainedModel):
         self.embed_tokens = (
             TrmSymbolEmbedding(config) if config.num_symbols else nn.Embedding(config.vocab_size, config.hidden_size)
         )
-        self.puzzle_embeddings = (
-            TrmPuzzleEmbedding(config.num_puzzles, config.puzzle_embedding_size) if config.num_puzzle_tokens else None
-        )
+        self.puzzle_embeddings = self.symbol_direction = None
+        if config.num_puzzle_tokens:
+            self.puzzle_embeddings = TrmPuzzleEmbedding(
+                config.num_puzzles, config.puzzle_embedding_size + config.num_symbols
+            )
+            self.symbol_direction = nn.Embedding(1, config.hidden_size) if config.num_symbols else None
         self.registers = (
             nn.Embedding(config.num_register_tokens, config.hidden_size) if config.num_register_tokens else None
         )
@@ -342,13 +345,17 @@ class TrmModel(TrmPreTrainedModel):
         if self.puzzle_embeddings is not None:
             if puzzle_ids is None:
                 puzzle_ids = torch.zeros(batch, dtype=torch.long, device=input_ids.device)
-            puzzle = self.puzzle_embeddings(puzzle_ids.long())
+            puzzle, of_symbols = self.puzzle_embeddings(puzzle_ids.long()).split(
+                (self.config.puzzle_embedding_size, self.config.num_symbols), dim=1
+            )
             width = self.config.num_puzzle_tokens * self.config.hidden_size
             parts.insert(0, F.pad(puzzle, (0, width - puzzle.shape[1])).view(batch, -1, self.config.hidden_size))
         positions = None if self.embed_positions is None else self.embed_positions.weight
         if self.config.num_symbols:  # the prefix and the positions are the same for all symbols
             parts[:-1] = [part.unsqueeze(2).expand(-1, -1, self.config.num_symbols, -1) for part in parts[:-1]]
             positions = None if positions is None else positions.unsqueeze(1)
+            if self.symbol_direction is not None:  # what a puzzle says of single symbols, the first part of the prefix
+                parts[0] = parts[0] + of_symbols[:, None, :, None] * self.symbol_direction.weight
         embeds = torch.cat(parts, dim=1)
         if positions is not None:
             embeds = math.sqrt(0.5) * (embeds + positions)

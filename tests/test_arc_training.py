@@ -243,8 +243,9 @@ def test_bad_data_ends_in_one_line_and_nothing_is_written(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_smoke_recipe_of_arc_agi_2_runs(tmp_path):
-    launch("train.py", "--config", "recipes/arc_agi_2_smoke.yaml", "--output_dir", str(tmp_path))
+@pytest.mark.parametrize("recipe", ["arc_agi_2_smoke", "arc_agi_1_symbols_smoke"])
+def test_the_other_smoke_recipes_run(recipe, tmp_path):
+    launch("train.py", "--config", f"recipes/{recipe}.yaml", "--output_dir", str(tmp_path))
     (results,) = json.loads((tmp_path / "results.json").read_text())
     assert results["dataset"] == "arc-agi-2" and "pass@2" in results
     submission = json.loads((tmp_path / "submission.json").read_text())

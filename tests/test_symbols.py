@@ -34,6 +34,8 @@ def test_renaming_the_symbols_renames_the_answer(
     fields: dict[str, Any] = {"token_mixer": mixer, "position_embedding_type": positions, **PREFIXES[prefix]}
     fields["symbol_mixer"] = symbol_mixer
     model = tiny_model(num_symbols=NUM_SYMBOLS, dtype=dtype, **fields)
+    if prefix == "puzzle tokens":  # no puzzle says anything of single symbols
+        model.model.puzzle_embeddings.weight.data[:, -NUM_SYMBOLS:] = 0
     input_ids, puzzle_ids, _ = tiny_batch(4)
     puzzle_ids = puzzle_ids if prefix == "puzzle tokens" else None
     names = new_names()
@@ -47,3 +49,17 @@ def test_renaming_the_symbols_renames_the_answer(
         torch.testing.assert_close(renamed.halt_logits, output.halt_logits, **tolerance)
     assert output.logits.std(0).max() > 1e-3  # of what is not constant
     assert carry.answer_state.shape == (4, model.config.prefix_len + 6, NUM_SYMBOLS, 16)
+
+
+def test_a_puzzle_can_tell_its_symbols_apart() -> None:
+    """The last numbers of a puzzle embedding belong to the symbols: renaming these renames the answer if they move too."""
+    model = tiny_model(num_symbols=NUM_SYMBOLS, num_puzzle_tokens=2)
+    input_ids, puzzle_ids, _ = tiny_batch(4)
+    names = new_names()
+    before = model(input_ids, puzzle_ids).logits
+    unnamed = model(names[input_ids], puzzle_ids).logits[..., names]
+    table = model.model.puzzle_embeddings.weight.data
+    table[:, -NUM_SYMBOLS:] = table[:, -NUM_SYMBOLS:][:, (names[FIRST:] - FIRST).argsort()]
+    renamed = model(names[input_ids], puzzle_ids).logits[..., names]
+    torch.testing.assert_close(renamed, before)
+    assert (unnamed - before).abs().max() > 1e-3
