@@ -1,19 +1,18 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Scores a model:  python eval.py --model runs/sudoku_easy --task sudoku --split test --output results.json
 
-With `--sweep num_rollouts=1,4,16` it is scored once for each value, and the curve is drawn beside the results.
+With `--sweep attempts=1,4,16` it is scored once for each value, and the curve is drawn beside the results.
 """
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers.utils import logging
 
-from datasets_scripts.tasks import TASKS, Puzzles, load_puzzles
-from modeling_trm import TrmForPuzzleSolving
+from datasets_scripts.tasks import TASKS, load_puzzles
+from modeling_trm import TrmProcessor
 from modeling_trm.hub_trm import HubError
 from training.arc_evaluation import evaluate_arc, report_arc
 from training.arguments import EvalArguments, HubArguments, parse_arguments, require, run_command, user_errors
@@ -64,17 +63,17 @@ def main(command_line: list[str]) -> None:
         resume_dir = submission.with_name(submission.name + ".votes")
         run = partial(evaluate_arc, num_votes=args.num_votes, submission=submission, resume_dir=resume_dir)
         show = report_arc
-    options = {
-        name: getattr(args, name)
-        for name in ("max_steps", "min_steps", "halt_threshold", "num_rollouts", "noise_std", "augmentations")
-    }
+    names = ("max_steps", "min_steps", "halt_threshold", "attempts", "noise_std", "selection", "seed")
+    options = {name: getattr(args, name) for name in names}
     checker = TASKS[args.task].checker
     require(not args.verify or checker is not None, f"verify: {args.task} has no rule to check answers by")
-    options |= {"selection": args.selection, "seed": args.seed, "random_symmetry": puzzles.format.random_symmetry}
+    processor = TrmProcessor(**puzzles.format.processor)
+    options |= {"random_symmetry": processor.random_symmetry, "num_symmetries": processor.num_symmetries}
     options["verify"] = checker if args.verify else None
     settings = [{swept: value} for value in values] or [{}]
     for setting in settings:
-        check_options(model, puzzles, options | setting)
+        with user_errors("", ValueError, TypeError):
+            model.plan_solving(**options | setting)
     all_results = []
     for setting in settings:
         with user_errors("", ValueError):
@@ -105,22 +104,6 @@ def main(command_line: list[str]) -> None:
         with user_errors("", HubError):
             publish_results(repository, all_results)
         print(f"published {repository.url}")
-
-
-def check_options(model: TrmForPuzzleSolving, puzzles: Puzzles, options: dict[str, Any]) -> None:
-    """Raises `UserError` if `solve` cannot do with these options, or would do nothing with one of them."""
-    require(
-        puzzles.augmented_tasks is None or options["augmentations"] == 1,
-        f"augmentations={options['augmentations']}: the views of an ARC task that a model knows are those it was "
-        "trained with, and all of them vote: choose their number with --num_votes",
-    )
-    with user_errors("", ValueError, TypeError):
-        plan = model.plan_solving(**options)
-    attempts = plan.num_rollouts * plan.augmentations
-    require(
-        plan.num_attempts == attempts,
-        f"num_rollouts={plan.num_rollouts} would repeat one attempt: add noise, as in --noise_std 0.3",
-    )
 
 
 if __name__ == "__main__":

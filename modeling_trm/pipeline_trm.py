@@ -18,10 +18,10 @@ class PuzzleSolvingPipeline(Pipeline):
         solve = pipeline("puzzle-solving", model="runs/sudoku_easy")
         solve("53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79")
 
-    Options, of the pipeline or of a call, are those of `TrmForPuzzleSolving.solve`, such as `max_steps`,
-    `num_rollouts` with `noise_std`, `return_steps`, or `batch_size` for the puzzles worked on at a time. For puzzles
-    with a rule (Sudoku, mazes) `verify=True` lets it decide which attempts are done, and `augmentations=A` attempts A
-    symmetric views of each puzzle. Models with puzzle embeddings take `puzzle_ids`.
+    Options, of the pipeline or of a call, are those of `TrmForPuzzleSolving.solve`, such as `max_steps`, `attempts`,
+    `return_steps`, or `batch_size` for the puzzles worked on at a time. For puzzles with a rule (Sudoku, mazes)
+    attempts are made at symmetric views of the puzzle, and `verify=True` lets the rule decide which of them are done.
+    Models with puzzle embeddings take `puzzle_ids`.
 
     Each puzzle gives a dictionary:
         puzzle, grid: the question and the answer as rows of symbols.
@@ -29,7 +29,7 @@ class PuzzleSolvingPipeline(Pipeline):
         solved: with `verify` whether the answer is verified; without, whether the model believes it (halting logit
             above the threshold) and it breaks no rule of the puzzle.
         confidence: its probability of being right, as the model sees it.
-        steps, rollouts: supervision steps of the chosen attempt; attempts made.
+        steps, attempts: supervision steps of the chosen attempt; attempts made.
         verified: whether the answer keeps the rules of the puzzle, for puzzles that have them.
         trace: for each step `grid`, `confidence` and `changed`, the [row, column] of every cell
             of `grid` that changed (with `return_steps`); `processor.render(result, "gif")` draws it.
@@ -67,7 +67,8 @@ class PuzzleSolvingPipeline(Pipeline):
         processor = self.processor
         if verify is True and processor.verifier is None:
             raise ValueError("these puzzles have no rule of their own, which verify=True needs")
-        options = {"random_symmetry": processor.random_symmetry} | options
+        symmetries = {name: getattr(processor, name) for name in ("random_symmetry", "num_symmetries")}
+        options = symmetries | options
         options["verify"] = processor.verifier if verify is True else verify or None
         return inputs | {"solution": self.model.solve(inputs["input_ids"], **options)}
 
@@ -91,7 +92,7 @@ class PuzzleSolvingPipeline(Pipeline):
             "solved": solved,
             "confidence": solution["halt_logits"][row].sigmoid().item(),
             "steps": steps,
-            "rollouts": int(solution["rollouts"][row]),
+            "attempts": int(solution["attempts"][row]),
         }
         if verified is not None:
             result["verified"] = verified

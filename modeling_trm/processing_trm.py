@@ -14,7 +14,7 @@ from transformers.processing_utils import ProcessorMixin
 
 from .rendering_trm import RenderingMixin
 from .rules_trm import is_solved_maze, is_solved_sudoku
-from .symmetries_trm import Symmetry, random_dihedral_symmetry, random_sudoku_symmetry
+from .symmetries_trm import Symmetry, dihedral_view, num_sudoku_symmetries, random_sudoku_symmetry
 
 PAD = "<pad>"
 
@@ -90,12 +90,19 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
 
     @property
     def random_symmetry(self) -> Callable[..., Symmetry] | None:
-        """`random_symmetry` of `solve`: (seed, epoch, index) -> `Symmetry`, or `None` without a rule."""
+        """`random_symmetry` of `solve`: (seed, attempt, fingerprint) -> `Symmetry`, or `None` without a rule."""
         if self.rule == "sudoku":
             return partial(random_sudoku_symmetry, box_shape=(self.box_height, self.box_width))
         if self.rule == "maze":
-            return partial(random_dihedral_symmetry, size=self.width, vocab_size=len(self.vocabulary))
+            return partial(dihedral_view, size=self.width, vocab_size=len(self.vocabulary))
         return None
+
+    @property
+    def num_symmetries(self) -> int | None:
+        """`num_symmetries` of `solve`, or `None` without a rule."""
+        if self.rule == "sudoku":
+            return num_sudoku_symmetries(self.box_height, self.box_width)
+        return 8 if self.rule == "maze" else None
 
     def __call__(self, puzzles: Any, return_tensors: str = "pt") -> BatchFeature:
         """Reads one puzzle or a list of them.

@@ -3,9 +3,10 @@
 
 An attempt that is done leaves the batch and the next puzzle of the queue takes its place, so easy puzzles cost little
 and the batch stays full. A puzzle that was not solved with confidence is attempted again, 1 -> 4 -> 16 -> ... times
-in all, each attempt with noise on the states (arXiv 2605.19943) or on a symmetric view of the puzzle, so the cost
-follows the difficulty. Noise and views are keyed by (seed, puzzle, attempt, step), the puzzle by its content: an
-answer does not depend on what else was in the batch, but for rounding.
+in all, so the cost follows the difficulty. The first attempt is at the puzzle itself, every other at a symmetric view
+of it, from random initial states or with noise on the states (arXiv 2605.19943), as far as task and model have them.
+Views, states and noise are keyed by (seed, puzzle, attempt, step), the puzzle by its content: an answer does not
+depend on what else was in the batch, but for rounding.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class TrmSolution(ModelOutput):
         halt_logits: halting logit of the final answer, float32, [batch]; above the threshold where `halted`.
         steps: supervision steps of the attempt that was chosen, int64, [batch].
         halted: puzzles whose chosen attempt believes its answer, bool, [batch]; the others ran out of steps.
-        rollouts: attempts made, int64, [batch].
+        attempts: attempts made, int64, [batch].
         total_steps: supervision steps of all attempts, int64, [batch].
         verified: answers that passed the verifier, bool, [batch] (with `verify`).
         step_answers: the answer after each step, int64, [batch, max(steps), seq] (with `return_steps`); a row that is
@@ -50,7 +51,7 @@ class TrmSolution(ModelOutput):
     halt_logits: Tensor | None = None
     steps: Tensor | None = None
     halted: Tensor | None = None
-    rollouts: Tensor | None = None
+    attempts: Tensor | None = None
     total_steps: Tensor | None = None
     verified: Tensor | None = None
     step_answers: Tensor | None = None
@@ -72,7 +73,7 @@ class SolvingMixin:
         puzzle_ids: Tensor | None = None,
         max_steps: int | None = None,
         halt_threshold: float | None = None,
-        num_rollouts: int = 1,
+        attempts: int = 1,
         noise_std: float = 0.0,
         return_steps: bool = False,
         generator: torch.Generator | None = None,
@@ -80,8 +81,8 @@ class SolvingMixin:
         batch_size: int = 256,
         min_steps: int = 1,
         selection: Literal["best", "vote"] = "best",
-        augmentations: int = 1,
         random_symmetry: Callable[..., Any] | None = None,
+        num_symmetries: int | None = None,
         verify: Callable[[Tensor, Tensor], Tensor] | None = None,
         seed: int | None = None,
     ) -> TrmSolution:
@@ -94,9 +95,9 @@ class SolvingMixin:
                 model was trained for often helps.
             halt_threshold: an attempt halts when its halting logit is above this; `config.halt_threshold` when
                 `None`, `float("inf")` for always `max_steps` steps (the paper's evaluation).
-            num_rollouts: the most attempts per puzzle and view, which differ by their noise. They come in rounds, 1,
-                4, 16, ... in all, until one is confident (or verified). Without noise or random initial states they
-                would all be the same, and only one is made.
+            attempts: the most attempts per puzzle. They come in rounds, 1, 4, 16, ... in all, until one is confident
+                (or verified). The first is at the puzzle itself, the others are at symmetric views of it, if there is
+                `random_symmetry`; all differ in their random initial states, if the model has them, and noise.
             noise_std: deviation of the Gaussian noise added to both states before each step.
             return_steps: also return the answer and halting logit after every step.
             generator: where the seed of all randomness is drawn from; torch's default when `None`.
@@ -104,9 +105,10 @@ class SolvingMixin:
             min_steps: an attempt does at least so many steps.
             selection: `"best"`, the attempt with the highest halting logit, or `"vote"`, the answer that most attempts
                 agree on (ties go to the higher mean halting probability).
-            augmentations: symmetric views of each puzzle, the first of which is the puzzle itself;
-                `num_rollouts * augmentations` attempts in all.
-            random_symmetry: (seed, view, fingerprint [batch]) -> `Symmetry`, pure; needed for `augmentations` > 1.
+            random_symmetry: (seed, attempt [batch], fingerprint [batch]) -> `Symmetry`, pure: the symmetries of the
+                task, as a processor's `random_symmetry`.
+            num_symmetries: how many different ones there are, as a processor's `num_symmetries`; `None` for any
+                number.
             verify: (input_ids, answers) [batch, seq] -> bool [batch], the task's own rule. It then decides instead of
                 the halting logit, after every step, what is done, attempted again, and preferred.
             seed: of noise, random initial states and views; drawn from `generator` when `None`.
@@ -115,21 +117,22 @@ class SolvingMixin:
             [`TrmSolution`]
 
         Raises:
-            ValueError: wrong shape or type, tokens or puzzle ids outside the model's, an argument out of range, or
-                logits that are not finite (broken weights, or far too much noise).
+            ValueError: wrong shape or type, tokens or puzzle ids outside the model's, an argument out of range, more
+                attempts than there are symmetries where nothing else tells them apart, or logits that are not finite
+                (broken weights, or far too much noise).
         """
         plan = self.plan_solving(
             max_steps=max_steps,
             halt_threshold=halt_threshold,
-            num_rollouts=num_rollouts,
+            attempts=attempts,
             noise_std=noise_std,
             return_steps=return_steps,
             generator=generator,
             batch_size=batch_size,
             min_steps=min_steps,
             selection=selection,
-            augmentations=augmentations,
             random_symmetry=random_symmetry,
+            num_symmetries=num_symmetries,
             verify=verify,
             seed=seed,
         )
@@ -178,10 +181,11 @@ class SolvingMixin:
         )
 
 
-COUNTS = ("batch_size", "max_steps", "min_steps", "num_rollouts", "augmentations")
+COUNTS = ("batch_size", "max_steps", "min_steps", "attempts")
 OPTION_KINDS: list[tuple[tuple[str, ...], Any, str]] = [
     ((*COUNTS, "seed"), Integral, "an integer"),
     (("noise_std", "halt_threshold"), Real, "a number"),
+    (("num_symmetries",), (Integral, NoneType), "an integer"),
     (("random_symmetry", "verify"), (Callable, NoneType), "a function"),
 ]
 
@@ -196,11 +200,11 @@ class Plan:
     random_states: bool
     batch_size: int = 256
     min_steps: int = 1
-    num_rollouts: int = 1
+    attempts: int = 1
     noise_std: float = 0.0
     selection: Literal["best", "vote"] = "best"
-    augmentations: int = 1
     random_symmetry: Callable[..., Any] | None = None
+    num_symmetries: int | None = None
     verify: Callable[[Tensor, Tensor], Tensor] | None = None
     return_steps: bool = False
 
@@ -220,13 +224,19 @@ class Plan:
             raise ValueError(f"halt_threshold={self.halt_threshold} must be a number")
         if self.selection not in ("best", "vote"):
             raise ValueError(f"selection={self.selection!r} must be 'best' or 'vote'")
-        if self.augmentations > 1 and self.random_symmetry is None:
-            raise ValueError(f"augmentations={self.augmentations} needs random_symmetry, the symmetries of the task")
+        if self.noise_std == 0 and not self.random_states and self.attempts > self.num_views:
+            symmetries = "no symmetries" if self.random_symmetry is None else f"only {self.num_views} symmetries"
+            raise ValueError(
+                f"attempts={self.attempts} would repeat themselves: there are {symmetries} and no random initial "
+                "states; add noise, as in noise_std=0.3"
+            )
 
     @property
-    def num_attempts(self) -> int:
-        """The most attempts per puzzle."""
-        return (self.num_rollouts if self.noise_std > 0 or self.random_states else 1) * self.augmentations
+    def num_views(self) -> float:
+        """Different views of a puzzle, itself among them."""
+        if self.random_symmetry is None:
+            return 1
+        return float("inf") if self.num_symmetries is None else self.num_symmetries
 
 
 @dataclass
@@ -244,7 +254,7 @@ class Puzzle:
         made = len(self.attempts)
         if any(attempt.accepted for attempt in self.attempts):
             return []
-        attempts = [Attempt(self, number) for number in range(made, min(max(1, ESCALATION * made), plan.num_attempts))]
+        attempts = [Attempt(self, number) for number in range(made, min(max(1, ESCALATION * made), plan.attempts))]
         self.running = len(attempts)
         return attempts
 
@@ -369,13 +379,11 @@ class Queue:
 
     def view(self, tokens: Tensor, key: Tensor, number: Tensor, back: bool = False) -> Tensor:
         """Puzzles as their attempts pose them, or with `back` such answers as answers to the puzzles: [rows, seq]."""
-        if self.plan.augmentations == 1:
+        if self.plan.attempts == 1 or self.plan.random_symmetry is None:
             return tokens
-        view = number % self.plan.augmentations  # 0 is the puzzle itself
-        turned = view.nonzero().squeeze(1)
-        symmetry = self.plan.random_symmetry(self.plan.seed, view[turned], key[turned])
+        symmetry = self.plan.random_symmetry(self.plan.seed, number, key)
         symmetry = symmetry.inverse() if back else symmetry
-        return tokens.index_copy(0, turned, symmetry(tokens[turned]))
+        return torch.where((number > 0).unsqueeze(1), symmetry(tokens), tokens)  # the first is the puzzle itself
 
     def step(self) -> None:
         """One supervision step of every row; attempts that are done leave."""
@@ -442,7 +450,7 @@ class Queue:
             halt_logits=torch.tensor([attempt.halt_logit for attempt in chosen], device=device),
             steps=torch.tensor([attempt.steps for attempt in chosen], device=device),
             halted=torch.tensor([attempt.halted for attempt in chosen], device=device),
-            rollouts=torch.tensor([len(puzzle.attempts) for puzzle in puzzles], device=device),
+            attempts=torch.tensor([len(puzzle.attempts) for puzzle in puzzles], device=device),
             total_steps=torch.tensor(
                 [sum(attempt.steps for attempt in puzzle.attempts) for puzzle in puzzles], device=device
             ),

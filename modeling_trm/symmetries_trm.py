@@ -12,6 +12,7 @@ augmented copies of every puzzle to disk instead; the law of one copy is the sam
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations, product
+from math import factorial
 
 import torch
 from torch import Tensor
@@ -189,9 +190,30 @@ def random_sudoku_symmetry(
     )
 
 
+def num_sudoku_symmetries(box_height: int, box_width: int) -> int:
+    """How many symmetries `random_sudoku_symmetry` draws from, the identity among them."""
+    n = box_height * box_width
+    rows = factorial(box_width) * factorial(box_height) ** box_width
+    columns = factorial(box_height) * factorial(box_width) ** box_height
+    return factorial(n) * rows * columns * (2 if box_height == box_width else 1)
+
+
 def random_dihedral_symmetry(
     seed: int, epoch: int | Tensor, index: int | Tensor, size: int, vocab_size: int
 ) -> Symmetry:
     """Rotations and reflections of a square canvas, drawn uniformly; `epoch` and `index` as in `random_bits`."""
     (element,) = random_integers(seed, epoch, index, 8, purpose="augmentation")
     return dihedral_symmetry(element, size, vocab_size)
+
+
+def dihedral_view(seed: int, number: Tensor, key: Tensor, size: int, vocab_size: int) -> Symmetry:
+    """The eight rotations and reflections in turn: the identity for 0, 8, ..., between them the others, all different.
+
+    Which of the seven others comes first is random.
+
+    Args:
+        number, key: int64 [batch], which view of which puzzle.
+    """
+    (first,) = random_integers(seed, 0, key, 7, purpose="views")
+    place = number % 8
+    return dihedral_symmetry(torch.where(place == 0, 0, (place + first) % 7 + 1), size, vocab_size)

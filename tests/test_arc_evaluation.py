@@ -177,7 +177,7 @@ class KnowsAll(torch.nn.Module):
         answers = torch.stack([self.answers[key] for key in keys])
         answers[self.wrong(puzzle_ids), 0] = 2 + (answers[self.wrong(puzzle_ids), 0] - 1) % 10
         steps, ones = torch.full((len(keys),), 3), torch.ones(len(keys))
-        return TrmSolution(answers=answers, halt_logits=ones, steps=steps, total_steps=steps, rollouts=ones)
+        return TrmSolution(answers=answers, halt_logits=ones, steps=steps, total_steps=steps, attempts=ones)
 
 
 def run(model, tests, **options):

@@ -276,5 +276,5 @@ def test_a_sweep_on_arc_is_a_curve(smoke, tmp_path):
     first, second = json.loads(output.read_text())
     assert (first["mean_total_steps"], second["mean_total_steps"]) == (1, 2)
     assert output.with_suffix(".png").stat().st_size > 0
-    with pytest.raises(UserError, match="choose their number with --num_votes"):
-        eval_script.main([*arguments, *files, "--augmentations", "8"])
+    with pytest.raises(UserError, match="attempts=8 would repeat themselves"):
+        eval_script.main([*arguments, *files, "--attempts", "8"])

@@ -87,7 +87,7 @@ def test_eval_writes_the_results_of_the_contract(
     (results,) = json.loads(output.read_text())
     contract = (
         "model task dataset split num_examples exact_accuracy exact_accuracy_ci95 cell_accuracy mean_steps max_steps "
-        "num_rollouts noise_std seconds puzzles_per_second device dtype seed versions commit weights dataset_id"
+        "attempts noise_std seconds puzzles_per_second device dtype seed versions commit weights dataset_id"
     )
     assert set(contract.split()) <= set(results)
     assert results["num_examples"] == 40
@@ -105,7 +105,7 @@ def test_eval_writes_the_results_of_the_contract(
         (("--dataset_config", "hrad-sample"), "did you mean 'hard-sample'"),
         (("--max_examples", "0"), "max_examples"),
         (("--max_stepps", "3"), "max_steps"),
-        (("--num_rollouts", "0"), "num_rollouts"),
+        (("--attempts", "0"), "attempts"),
         (("--dataset_config", "mini-6x6"), "81"),
         (("--data_dir", "nowhere"), "nowhere"),
     ],

@@ -344,7 +344,7 @@ class FixedAnswers(torch.nn.Module):
             rows, self.answers = self.answers[: len(input_ids)], self.answers[len(input_ids) :]
             once = torch.ones(len(rows), dtype=torch.long)
             yield TrmSolution(
-                answers=rows.long(), halt_logits=once.float(), steps=once, total_steps=once, rollouts=once
+                answers=rows.long(), halt_logits=once.float(), steps=once, total_steps=once, attempts=once
             )
 
 

@@ -52,7 +52,7 @@ def test_it_says_what_solve_says(solver):
         assert "".join(map("".join, result["grid"])) == result["answer"]
 
         assert result["confidence"] == pytest.approx(torch.sigmoid(solution.halt_logits[row]).item())
-        assert (result["steps"], result["rollouts"]) == (steps, 1)
+        assert (result["steps"], result["attempts"]) == (steps, 1)
         assert result["verified"] == bool(is_solved_sudoku(input_ids[row : row + 1], solution.answers[row : row + 1]))
         assert len(result["trace"]) == steps
         assert result["trace"][-1]["grid"] == result["grid"]
@@ -107,8 +107,8 @@ def test_a_verifier_is_reported(solver):
     def never(input_ids: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
         return torch.zeros(len(answers), dtype=torch.bool)
 
-    result = solver(PUZZLE, verify=never, num_rollouts=4, noise_std=0.1)
-    assert (result["verified"], result["rollouts"]) == (False, 4)
+    result = solver(PUZZLE, verify=never, attempts=4, noise_std=0.1)
+    assert (result["verified"], result["attempts"]) == (False, 4)
 
 
 @pytest.mark.parametrize("believes", [True, False])
@@ -120,7 +120,7 @@ def test_what_is_called_solved(solver, believes, keeps_rules, monkeypatch):
         return torch.full((len(answers),), keeps_rules)
 
     threshold = -1e9 if believes else 1e9
-    for options in ({"verify": verdict}, {"verify": verdict, "augmentations": 4}):
+    for options in ({"verify": verdict}, {"verify": verdict, "attempts": 4}):
         result = solver(PUZZLE, halt_threshold=threshold, **options)
         assert (result["solved"], result["verified"]) == (keeps_rules, keeps_rules)
     monkeypatch.setattr(TrmProcessor, "verifier", property(lambda processor: verdict))
@@ -169,7 +169,7 @@ def test_a_process_with_nothing_but_the_folder(solver, folder, tmp_path):
 def test_the_command_draws_pictures(folder, tmp_path, capsys):
     paths = {name: tmp_path / f"out.{name}" for name in ("gif", "png", "html")}
     flags = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
-    assert main(["--model", str(folder), PUZZLE, *flags, "--num_rollouts", "4", "--noise_std", "0.2"]) == 0
+    assert main(["--model", str(folder), PUZZLE, *flags, "--attempts", "4", "--noise_std", "0.2"]) == 0
     shown = capsys.readouterr().out
     assert "After step 1: " in shown
     for name, start in (("gif", b"GIF89a"), ("png", b"\x89PNG"), ("html", b"<!DOCTYPE html>")):
@@ -187,9 +187,9 @@ def test_a_picture_that_cannot_be_written_is_one_line(folder, tmp_path, capsys):
 
 
 def test_the_checkpoint_alone_verifies_and_searches_over_symmetries(solver):
-    """`verify=True` and `augmentations` need nothing but what the processor saved."""
-    result = solver(PUZZLE, verify=True, augmentations=4)
-    assert result["rollouts"] == 4 and result["verified"] is False
+    """`verify=True` and `attempts` need nothing but what the processor saved."""
+    result = solver(PUZZLE, verify=True, attempts=4)
+    assert result["attempts"] == 4 and result["verified"] is False
     solution = "241563356241412356563412634125125634"
     tokens = solver.processor(solution)["input_ids"]
     assert solver.processor.verifier(tokens, tokens).tolist() == [True]
@@ -198,12 +198,12 @@ def test_the_checkpoint_alone_verifies_and_searches_over_symmetries(solver):
 @pytest.mark.parametrize(
     "puzzle", ["11" + "." * 34, "12345." + "." * 24 + ".....6"], ids=["contradictory", "unsolvable"]
 )
-@pytest.mark.parametrize("options", [{}, {"verify": True, "augmentations": 4, "num_rollouts": 4, "noise_std": 0.1}])
+@pytest.mark.parametrize("options", [{}, {"verify": True, "attempts": 16, "noise_std": 0.1}])
 def test_what_has_no_solution_is_not_called_solved(solver, puzzle, options):
     """However sure the model is, and however many attempts are allowed."""
     result = solver(puzzle, halt_threshold=-1e9, **options)
     assert result["solved"] is False and result["verified"] is False and 0 <= result["confidence"] <= 1
-    assert result["rollouts"] == (16 if options else 1)
+    assert result["attempts"] == (16 if options else 1)
 
 
 def test_puzzles_without_a_rule_cannot_be_verified(solver):
@@ -211,10 +211,10 @@ def test_puzzles_without_a_rule_cannot_be_verified(solver):
     solve = PuzzleSolvingPipeline(model=solver.model, processor=plain, device=-1)
     with pytest.raises(ValueError, match="no rule of their own"):
         solve(PUZZLE, verify=True)
-    with pytest.raises(ValueError, match="augmentations=4 needs random_symmetry"):
-        solve(PUZZLE, augmentations=4)
+    with pytest.raises(ValueError, match="attempts=4 would repeat themselves: there are no symmetries"):
+        solve(PUZZLE, attempts=4)
     own = partial(random_dihedral_symmetry, size=6, vocab_size=8)
-    assert solve(PUZZLE, augmentations=4, random_symmetry=own)["rollouts"] == 4
+    assert solve(PUZZLE, attempts=4, random_symmetry=own)["attempts"] == 4
 
 
 def test_what_changed_lies_inside_the_grid_that_is_shown(solver):
@@ -225,7 +225,7 @@ def test_what_changed_lies_inside_the_grid_that_is_shown(solver):
     tokens = [[processor.vocabulary.index(symbol) for symbol in "".join(rows) + 18 * "5"] for rows in canvases]
     answers = torch.tensor([tokens])
     solution = {"answers": answers[:, -1], "step_answers": answers, "step_halt_logits": torch.zeros(1, 2)}
-    solution |= {name: torch.tensor([2]) for name in ("steps", "rollouts", "halted", "halt_logits")}
+    solution |= {name: torch.tensor([2]) for name in ("steps", "attempts", "halted", "halt_logits")}
     trace = solve.describe(processor([[0, 1], [2, 3]])["input_ids"][0], solution, 0)["trace"]
     assert [step["grid"] for step in trace] == [[["0", "1"], ["2", "3"]], [["0", "1"], ["2", "4"]]]
     assert [step["changed"] for step in trace] == [[], [[1, 1]]]

@@ -103,8 +103,8 @@ def test_solve_with_random_initial_states_is_seeded() -> None:
     assert torch.equal(first, again)
     torch.testing.assert_close(first, in_twos)
     assert not torch.allclose(first, other)
-    several = model.solve(input_ids, seed=1, num_rollouts=4, **options)
-    assert (several.rollouts == 4).all()
+    several = model.solve(input_ids, seed=1, attempts=4, **options)
+    assert (several.attempts == 4).all()
     assert (several.halt_logits > first).any()
     assert (several.halt_logits >= first).all()
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import BatchFeature
 
 from modeling_trm import TrmForPuzzleSolving, TrmSolution
+from modeling_trm.symmetries_trm import Symmetry
 
 ENDLESS = math.inf
 
@@ -115,7 +116,7 @@ def test_training_mode_changes_nothing() -> None:
 def test_solve_leaves_its_arguments_alone() -> None:
     input_ids, puzzle_ids, _ = tiny_batch(4)
     given_ids, given_puzzles = input_ids.clone(), puzzle_ids.clone()
-    restless_model().solve(input_ids, puzzle_ids, num_rollouts=2, noise_std=0.5)
+    restless_model().solve(input_ids, puzzle_ids, attempts=2, noise_std=0.5)
     assert torch.equal(input_ids, given_ids)
     assert torch.equal(puzzle_ids, given_puzzles)
 
@@ -148,23 +149,30 @@ def test_noise_without_generator_follows_torchs_seed() -> None:
     assert not torch.equal(found[0], found[2])
 
 
-def test_more_rollouts_choose_the_highest_halting_logit() -> None:
-    """The model reports the best of its rollouts: never worse on average, and the answer that goes with the logit."""
+def test_more_attempts_choose_the_highest_halting_logit() -> None:
+    """The model reports the best of its attempts: never worse on average, and the answer that goes with the logit."""
     model = restless_model()
     single = torch.stack([noisy(model, seed, noise_std=0.5).halt_logits for seed in range(8)])
-    many = noisy(model, 0, noise_std=0.5, num_rollouts=64)
+    many = noisy(model, 0, noise_std=0.5, attempts=64)
     assert (many.halt_logits > single.median(0).values).all()
     assert (many.halt_logits > single.mean(0) + single.std(0)).all()
     assert many.answers.shape == (5, 6)
 
 
+def identity(seed: int, number: Tensor, key: Tensor) -> Symmetry:
+    """The symmetry that changes nothing, for `tiny_batch`."""
+    return Symmetry(*(torch.arange(size, device=key.device).expand(len(key), -1) for size in (7, 6)))
+
+
 @pytest.mark.parametrize("return_steps", [False, True])
-def test_rollouts_without_noise_change_nothing(return_steps: bool) -> None:
-    """Rows, answers and steps stay together when the chosen rollouts are picked out."""
+def test_attempts_that_are_all_the_same_change_nothing(return_steps: bool) -> None:
+    """Rows, answers and steps stay together when the chosen attempts are picked out."""
     model = restless_model()
     input_ids, puzzle_ids, _ = tiny_batch(5)
-    one, three = (model.solve(input_ids, puzzle_ids, num_rollouts=k, return_steps=return_steps) for k in (1, 3))
-    for name in one:
+    one = model.solve(input_ids, puzzle_ids, return_steps=return_steps)
+    three = model.solve(input_ids, puzzle_ids, attempts=3, random_symmetry=identity, return_steps=return_steps)
+    assert set(three.attempts.tolist()) == {1, 3}
+    for name in one.keys() - {"attempts", "total_steps"}:
         torch.testing.assert_close(three[name], one[name])
 
 
@@ -184,7 +192,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"input_ids": torch.ones(2, 6, dtype=torch.bool)}, "input_ids must be a tensor of integers, not torch.bool"),
     ({"input_ids": [[0] * 6] * 2}, "input_ids must be a tensor of integers, not list"),
     ({"max_steps": 0}, "max_steps=0"),
-    ({"num_rollouts": 0}, "num_rollouts=0"),
+    ({"attempts": 0}, "attempts=0"),
+    ({"attempts": 2}, "attempts=2 would repeat themselves: there are no symmetries and no random initial states"),
+    ({"attempts": 9, "random_symmetry": identity, "num_symmetries": 8}, "attempts=9 would .* only 8 symmetries"),
     ({"noise_std": -0.1}, "noise_std=-0.1"),
     ({"noise_std": math.nan}, "noise_std=nan"),
     ({"noise_std": math.inf}, "noise_std=inf"),

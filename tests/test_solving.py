@@ -102,9 +102,8 @@ def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
 
 PLANS = st.fixed_dictionaries(
     {
-        "num_rollouts": st.sampled_from([1, 2, 7]),
+        "attempts": st.sampled_from([1, 2, 7, 17]),
         "noise_std": st.sampled_from([0.0, 0.3]),
-        "augmentations": st.sampled_from([1, 3]),
         "selection": st.sampled_from(["best", "vote"]),
         "verify": st.sampled_from([None, looks_right]),
         "min_steps": st.sampled_from([1, 3]),
@@ -118,12 +117,14 @@ PLANS = st.fixed_dictionaries(
 @given(
     PLANS,
     st.booleans(),
+    st.booleans(),
     st.integers(1, 40),
     st.lists(st.integers(1, 9), min_size=1, max_size=6),
     st.randoms(use_true_random=False),
 )
-def test_an_answer_does_not_depend_on_its_batch(plan, random_states, batch_size, sizes, random):
-    plan["random_symmetry"] = symmetry_of_view
+def test_an_answer_does_not_depend_on_its_batch(plan, random_states, has_symmetries, batch_size, sizes, random):
+    if has_symmetries or not (random_states or plan["noise_std"]):
+        plan["random_symmetry"] = symmetry_of_view
     solver = restless() if random_states else model()
     input_ids = puzzles(sum(sizes))
     puzzle_ids = torch.arange(len(input_ids)) % 3
@@ -164,12 +165,12 @@ def test_dropping_rows_changes_no_answer(min_steps):
 
 def test_only_puzzles_in_doubt_are_attempted_again():
     once = model().solve(puzzles(64), noise_std=0.3, seed=5)
-    often = model().solve(puzzles(64), noise_std=0.3, seed=5, num_rollouts=16)
-    assert torch.equal(often.rollouts[once.halted], torch.ones_like(often.rollouts[once.halted]))
+    often = model().solve(puzzles(64), noise_std=0.3, seed=5, attempts=16)
+    assert torch.equal(often.attempts[once.halted], torch.ones_like(often.attempts[once.halted]))
     assert torch.equal(often.answers[once.halted], once.answers[once.halted])
-    assert set(often.rollouts.tolist()) <= {1, 4, 16}
-    assert (often.rollouts[~often.halted] == 16).all()
-    assert (often.rollouts[~once.halted] > 1).all()
+    assert set(often.attempts.tolist()) <= {1, 4, 16}
+    assert (often.attempts[~often.halted] == 16).all()
+    assert (often.attempts[~once.halted] > 1).all()
     assert (often.halt_logits >= once.halt_logits).all()
     assert (often.total_steps >= often.steps).all()
     assert torch.equal(once.total_steps, once.steps)
@@ -177,11 +178,11 @@ def test_only_puzzles_in_doubt_are_attempted_again():
 
 @given(st.integers(0, 2**31))
 @settings(max_examples=5)
-def test_more_rollouts_never_lower_the_verified_score(seed):
+def test_more_attempts_never_lower_the_verified_score(seed):
     before = torch.zeros(48, dtype=torch.bool)
-    for num_rollouts in (1, 4, 16):
+    for attempts in (1, 4, 16):
         solution = model().solve(
-            puzzles(48), num_rollouts=num_rollouts, noise_std=0.5, verify=looks_right, seed=seed, max_steps=3
+            puzzles(48), attempts=attempts, noise_std=0.5, verify=looks_right, seed=seed, max_steps=3
         )
         assert torch.equal(solution.verified, looks_right(puzzles(48), solution.answers))
         assert (solution.verified >= before).all()
@@ -199,15 +200,30 @@ def test_views_are_solved_and_mapped_back(symmetry_of_view):
     symmetry = symmetry_of_view(9, torch.ones(32, dtype=torch.long), key)
     plain = model().solve(puzzles(32), halt_threshold=INFINITY)
     turned = model().solve(symmetry(puzzles(32)), halt_threshold=INFINITY)
-    both = model().solve(
-        puzzles(32), halt_threshold=INFINITY, augmentations=2, random_symmetry=symmetry_of_view, seed=9
-    )
+    both = model().solve(puzzles(32), halt_threshold=INFINITY, attempts=2, random_symmetry=symmetry_of_view, seed=9)
     prefer_turned = turned.halt_logits > plain.halt_logits
     back = symmetry.inverse()(turned.answers)
     assert (back != turned.answers).any(1)[prefer_turned].any()
     assert 0 < prefer_turned.sum() < 32
     assert torch.equal(both.answers, torch.where(prefer_turned[:, None], back, plain.answers))
-    assert torch.equal(both.rollouts, torch.full((32,), 2))
+    assert torch.equal(both.attempts, torch.full((32,), 2))
+
+
+@pytest.mark.parametrize("source", ["symmetries", "noise", "random states"])
+def test_attempts_need_one_thing_that_tells_them_apart(source):
+    """Any one is enough, and then no two attempts at a puzzle end alike."""
+    options = {"symmetries": {"random_symmetry": symmetry_of_view}, "noise": {"noise_std": 0.3}, "random states": {}}
+    solver, logits = restless() if source == "random states" else model(), []
+
+    def noted(input_ids, answers):
+        logits.append(solver.seen)
+        return torch.zeros(len(answers), dtype=torch.bool)
+
+    head = solver.halt_head.register_forward_hook(lambda module, given, found: setattr(solver, "seen", found[:, 0]))
+    with head:
+        solution = solver.solve(puzzles(1), attempts=16, verify=noted, max_steps=1, seed=0, **options[source])
+    assert solution.attempts.tolist() == [16]
+    assert len(torch.cat(logits).unique()) == 16
 
 
 def attempt(number: int, answer: int, halt_logit: float, accepted: bool = False) -> Attempt:
@@ -251,7 +267,7 @@ def test_both_states_have_noise_of_their_own_at_every_step(monkeypatch):
 
     monkeypatch.setattr(solver.model, "initial_states", noted)
     monkeypatch.setattr(solver.model, "recur", identity)
-    options = {"noise_std": 0.25, "seed": 11, "num_rollouts": 2, "halt_threshold": INFINITY, "max_steps": 2}
+    options = {"noise_std": 0.25, "seed": 11, "attempts": 2, "halt_threshold": INFINITY, "max_steps": 2}
     solver.solve(puzzles(1), torch.tensor([2]), **options)
     key, (first, second) = fingerprint(puzzles(1), torch.tensor([2])), before
     expected = []
@@ -270,10 +286,10 @@ def test_both_states_have_noise_of_their_own_at_every_step(monkeypatch):
 def test_the_trace_is_that_of_the_attempt_that_was_chosen():
     """Where that was the first attempt, it is the trace of the first attempt alone; elsewhere it is another."""
     for solver, noise_std in ((model(), 0.3), (restless(), 0.0)):
-        options = {"num_rollouts": 5, "noise_std": noise_std, "seed": 3, "halt_threshold": INFINITY, "max_steps": 3}
+        options = {"attempts": 5, "noise_std": noise_std, "seed": 3, "halt_threshold": INFINITY, "max_steps": 3}
         solution = solver.solve(puzzles(24), return_steps=True, batch_size=7, **options)
         check_traces(solution)
-        alone = solver.solve(puzzles(24), return_steps=True, **(options | {"num_rollouts": 1}))
+        alone = solver.solve(puzzles(24), return_steps=True, **(options | {"attempts": 1}))
         others = (solution.step_halt_logits - alone.step_halt_logits).abs() > 1e-6
         is_first = (solution.halt_logits - alone.halt_logits).abs() < 1e-6
         assert 0 < is_first.sum() < 24
@@ -316,7 +332,7 @@ def test_a_stream_is_read_as_it_is_solved():
             taken += 1
             yield puzzles(5)
 
-    solutions = model().solve_dataset(stream(), batch_size=4, num_rollouts=16, noise_std=0.3, seed=0)
+    solutions = model().solve_dataset(stream(), batch_size=4, attempts=16, noise_std=0.3, seed=0)
     assert taken == 0
     for handed_out, solution in enumerate(solutions, start=1):
         assert len(solution.answers) == 5
@@ -368,21 +384,21 @@ def test_more_steps_than_trained_for():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_rollouts": 0}, "num_rollouts=0 must be at least 1"),
+        ({"attempts": 0}, "attempts=0 must be at least 1"),
         ({"max_steps": 0}, "max_steps=0 must be at least 1"),
-        ({"augmentations": 0}, "augmentations=0 must be at least 1"),
         ({"min_steps": 7}, "min_steps=7 must not be above max_steps=6"),
         ({"noise_std": -0.1}, "noise_std=-0.1 must be"),
         ({"noise_std": float("nan")}, "noise_std=nan must be"),
         ({"noise_std": INFINITY}, "noise_std=inf must be"),
         ({"halt_threshold": float("nan")}, "halt_threshold=nan must be"),
         ({"selection": "mean"}, "selection='mean' must be 'best' or 'vote'"),
-        ({"augmentations": 2}, "augmentations=2 needs random_symmetry"),
+        ({"attempts": 2}, "attempts=2 would repeat themselves: there are no symmetries and no random initial states"),
+        ({"attempts": 9, "random_symmetry": symmetry_of_view, "num_symmetries": 8}, "there are only 8 symmetries"),
+        ({"num_symmetries": "8"}, "num_symmetries='8' must be an integer"),
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
         ({"batch_size": "4"}, "batch_size='4' must be an integer"),
-        ({"num_rollouts": 2.5}, "num_rollouts=2.5 must be an integer"),
+        ({"attempts": 2.5}, "attempts=2.5 must be an integer"),
         ({"max_steps": 2.5}, "max_steps=2.5 must be an integer"),
-        ({"augmentations": "4"}, "augmentations='4' must be an integer"),
         ({"seed": 1.5}, "seed=1.5 must be an integer"),
         ({"noise_std": "0.1"}, "noise_std='0.1' must be a number"),
         ({"halt_threshold": "inf"}, "halt_threshold='inf' must be a number"),
@@ -441,7 +457,7 @@ def test_one_compilation_serves_all_batch_sizes(monkeypatch):
 
 def test_buckets_change_no_answer_and_there_are_few(monkeypatch):
     """On a GPU rows are filled up to a power of two, or to the batch, so that compiled shapes can be reused."""
-    solver, plan = model(), {"seed": 0, "num_rollouts": 4, "noise_std": 0.3, "max_steps": 9}
+    solver, plan = model(), {"seed": 0, "attempts": 4, "noise_std": 0.3, "max_steps": 9}
     expected = joined(list(solver.solve_dataset(puzzles(45).split(7), batch_size=11, **plan)))
     shapes, recur = set(), solver.model.recur
 

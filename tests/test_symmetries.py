@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from modeling_trm.symmetries_trm import Symmetry, random_sudoku_symmetry, sudoku_symmetry
+from modeling_trm.symmetries_trm import (
+    Symmetry,
+    digit_permutations,
+    dihedral_view,
+    line_permutations,
+    num_sudoku_symmetries,
+    random_sudoku_symmetry,
+    sudoku_symmetry,
+)
 
 GOLDENS = Path(__file__).parent / "fixtures" / "goldens"
 BOX_SHAPES = st.sampled_from([(3, 3), (2, 3)])
@@ -74,3 +82,20 @@ def test_ignored_labels_move_but_keep_their_value():
 
 def test_pad_and_blank_are_fixed():
     assert (draw(0, (3, 3)).token_map[:, :2] == torch.tensor([0, 1])).all()
+
+
+def test_the_eight_views_of_a_square_are_all_different_and_begin_with_itself():
+    numbers, keys = torch.arange(24).repeat(50), torch.arange(50).repeat_interleave(24)
+    views = dihedral_view(3, numbers, keys, size=4, vocab_size=5).cell_index.view(50, 24, 16)
+    assert torch.equal(views[:, :8], views[:, 8:16]) and torch.equal(views[:, :8], views[:, 16:])
+    assert torch.equal(views[:, 0], torch.arange(16).expand(50, -1))
+    assert all(len(of_one.unique(dim=0)) == 8 for of_one in views[:, :8])
+    assert len(views[:, 1].unique(dim=0)) == 7  # which comes first depends on the puzzle
+
+
+@pytest.mark.parametrize(("box_shape", "count"), [((2, 2), 24 * 8 * 8 * 2), ((2, 3), 720 * 48 * 72)])
+def test_the_number_of_symmetries_of_a_sudoku(box_shape, count):
+    n, device = box_shape[0] * box_shape[1], torch.device("cpu")
+    rows, columns = (line_permutations(*shape, device) for shape in (box_shape[::-1], box_shape))
+    tables = len(digit_permutations(n, device)) * len(rows) * len(columns)
+    assert num_sudoku_symmetries(*box_shape) == count == tables * (2 if box_shape[0] == box_shape[1] else 1)

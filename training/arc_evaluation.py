@@ -187,7 +187,7 @@ def evaluate_arc(
         solve_arguments: of `solve`.
 
     Returns:
-        num_tasks, num_examples (test pairs), num_predictions, mean_steps, mean_total_steps, mean_rollouts, seconds and
+        num_tasks, num_examples (test pairs), num_predictions, mean_steps, mean_total_steps, mean_attempts, seconds and
         puzzles_per_second (predictions), the arguments of `solve` that were in force; and, if all solutions are known,
         `pass@k`, exact_accuracy (test pairs whose first attempt is right) with its 95 % Wilson interval, and of the
         single predictions cell_accuracy and halt_accuracy, as in `evaluate`. Nothing, if a process was `stopped`;
@@ -250,7 +250,7 @@ def evaluate_arc(
             cells = ((solution.answers == labels) & labelled).sum(1) / labelled.sum(1).clamp(min=1)
             believed = (solution.halt_logits > believes) == (cells == 1)
             done += len(numbers)
-            scores = (torch.ones_like(cells), cells, believed, solution.steps, solution.total_steps, solution.rollouts)
+            scores = (torch.ones_like(cells), cells, believed, solution.steps, solution.total_steps, solution.attempts)
             totals += torch.stack([score.cpu().double() for score in scores]).sum(1)
             progress.update(len(numbers))
             if time.perf_counter() - saved > SAVE_SECONDS:
@@ -265,14 +265,14 @@ def evaluate_arc(
     votes = VoteTable() if votes is None else votes
     votes.update(gather_object(list(table.entries())))
     sums = accelerator.reduce(totals.float().to(device)).tolist()
-    predictions, cells, halting, steps, total_steps, rollouts = sums
+    predictions, cells, halting, steps, total_steps, attempts = sums
     results = {
         "num_tasks": len(puzzle_ids.unique()),
         "num_examples": len(puzzles),
         "num_predictions": int(ends[-1]),
         "mean_steps": steps / predictions,
         "mean_total_steps": total_steps / predictions,
-        "mean_rollouts": rollouts / predictions,
+        "mean_attempts": attempts / predictions,
         **settings_of(plan),
         "seconds": round(seconds, 3),
         "puzzles_per_second": round(int(ends[-1]) / seconds, 1),

@@ -191,23 +191,20 @@ class EvalArguments:
     max_steps: int | None = option(None, "the most supervision steps; the model's own when not given")
     halt_threshold: float | None = option(None, "halting logit above which a puzzle is done; inf never stops early")
     min_steps: int = option(1, "the fewest supervision steps")
-    num_rollouts: int = option(1, "the most attempts per puzzle: 1, 4, 16, ... until one is confident")
-    noise_std: float = option(0.0, "deviation of the noise on the states, which attempts differ by")
-    augmentations: int = option(1, "symmetric views of each puzzle that attempts are made on")
+    attempts: int = option(1, "the most attempts per puzzle, at symmetric views: 1, 4, 16, ... until one is confident")
+    noise_std: float = option(0.0, "deviation of noise on the states of attempts")
     selection: Literal["best", "vote"] = option("best", "the attempt that counts: most confident, or most frequent")
     verify: bool = option(False, "let the task's checker decide which attempts are done; adds verified_accuracy")
-    sweep: str | None = option(
-        None, "a curve, such as num_rollouts=1,4,16: a JSON list in --output and a plot beside it"
-    )
+    sweep: str | None = option(None, "a curve, such as attempts=1,4,16: a JSON list in --output and a plot beside it")
     hub_dataset: str | None = option(None, "dataset repository that holds the puzzles, if the task does not know one")
     dtype: Literal["float32", "bfloat16"] = option("float32", "dtype of the weights and the computation")
     compile: bool = option(False, "compile the network, which pays from some thousand puzzles on")
-    seed: int = option(0, "seed of the noise")
+    seed: int = option(0, "seed of views, random states and noise")
     data_seed: int = option(0, "seed of puzzles that are generated")
 
     def __post_init__(self) -> None:
         require_repository("hub_dataset", self.hub_dataset)
-        for name in ("batch_size", "max_examples", "max_steps", "num_rollouts", "num_votes"):
+        for name in ("batch_size", "max_examples", "max_steps", "attempts", "num_votes"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name}={value} must be at least 1")
         for name in ("num_augmentations", "noise_std"):

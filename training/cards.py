@@ -210,8 +210,10 @@ def settings_of(result: dict[str, Any]) -> str:
 
 def attempts_of(result: dict[str, Any]) -> list[str]:
     """In what a puzzle's attempts went beyond a single one without noise."""
-    rollouts, noise, views = result["num_rollouts"], result["noise_std"], result.get("augmentations", 1)
-    words = {f"{rollouts} rollouts": rollouts > 1, f"noise {noise:g}": noise > 0, f"{views} views": views > 1}
+    noise, attempts = result["noise_std"], result.get("attempts")
+    if attempts is None:  # a result of an earlier version
+        attempts = result["num_rollouts"] * result.get("augmentations", 1)
+    words = {f"{attempts} attempts": attempts > 1, f"noise {noise:g}": noise > 0}
     words |= {"most frequent answer": result.get("selection") == "vote"}
     return [word for word, applies in words.items() if applies]
 

@@ -87,7 +87,7 @@ def evaluate(
     Returns:
         num_examples, exact_accuracy (every labelled cell right) with its 95 % Wilson interval, cell_accuracy (mean
         share of right cells), halt_accuracy (halting logit above the threshold exactly where the answer is right),
-        mean_steps of the chosen attempts, mean_total_steps and mean_rollouts of all attempts, the task's own scores
+        mean_steps of the chosen attempts, mean_total_steps and mean_attempts of all attempts, the task's own scores
         (`PuzzleFormat.metrics`, such as a maze's optimal_accuracy), by_source (the same by `Puzzles.source`, if there
         are several), verified_accuracy (share of answers that passed, with `verify`), steps_histogram (puzzles by the
         steps of their chosen attempt), seconds, puzzles_per_second, and the arguments of `solve` that were in force
@@ -123,7 +123,7 @@ def evaluate(
                 (solution.halt_logits > believes) == exact,
                 solution.steps,
                 solution.total_steps,
-                solution.rollouts,
+                solution.attempts,
                 *(metric(input_ids, solution.answers) for metric in metrics.values()),
             )
             totals.index_add_(0, source_of[rows].to(device), torch.stack([score.long() for score in scores], dim=1))
@@ -158,7 +158,7 @@ def belief_threshold(plan: Plan) -> float:
 
 def settings_of(plan: Plan) -> dict[str, Any]:
     """The arguments of `solve` that belong beside a score; `halt_threshold` is None where nothing stops early."""
-    names = ("max_steps", "min_steps", "num_rollouts", "noise_std", "selection", "augmentations")
+    names = ("max_steps", "min_steps", "attempts", "noise_std", "selection")
     return {
         **{name: getattr(plan, name) for name in names},
         "halt_threshold": None if plan.halt_threshold == math.inf else plan.halt_threshold,
@@ -171,8 +171,8 @@ def take(column: Tensor | None, rows: Tensor) -> Tensor | None:
 
 
 def summarise(totals: Tensor, metrics: list[str]) -> dict[str, Any]:
-    """Means from the sums of 1, exact, cells (in `SHARE_UNIT`), halting, steps, total steps, rollouts, `metrics`."""
-    count, exact, cells, halting, steps, total_steps, rollouts, *others = totals.tolist()
+    """Means from the sums of 1, exact, cells (in `SHARE_UNIT`), halting, steps, total steps, attempts, `metrics`."""
+    count, exact, cells, halting, steps, total_steps, attempts, *others = totals.tolist()
     return {
         "num_examples": count,
         "exact_accuracy": exact / count,
@@ -181,7 +181,7 @@ def summarise(totals: Tensor, metrics: list[str]) -> dict[str, Any]:
         "halt_accuracy": halting / count,
         "mean_steps": steps / count,
         "mean_total_steps": total_steps / count,
-        "mean_rollouts": rollouts / count,
+        "mean_attempts": attempts / count,
         **{name: total / count for name, total in zip(metrics, others, strict=True)},
     }
 

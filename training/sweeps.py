@@ -8,7 +8,7 @@ from typing import Any
 
 from .arguments import EvalArguments, require, suggestion
 
-SWEPT = ("num_rollouts", "augmentations", "max_steps", "min_steps", "noise_std", "halt_threshold")
+SWEPT = ("attempts", "max_steps", "min_steps", "noise_std", "halt_threshold")
 COLOR = "#2563c9"
 
 
