@@ -206,14 +206,14 @@ def random_dihedral_symmetry(
     return dihedral_symmetry(element, size, vocab_size)
 
 
-def dihedral_view(seed: int, number: Tensor, key: Tensor, size: int, vocab_size: int) -> Symmetry:
+def dihedral_view(seed: int, number: int | Tensor, key: Tensor, size: int, vocab_size: int) -> Symmetry:
     """The eight rotations and reflections in turn: the identity for 0, 8, ..., between them the others, all different.
 
     Which of the seven others comes first is random.
 
     Args:
-        number, key: int64 [batch], which view of which puzzle.
+        number, key: which view of which puzzle, int64 [batch]; the number may be an integer.
     """
     (first,) = random_integers(seed, 0, key, 7, purpose="views")
-    place = number % 8
+    place = torch.as_tensor(number, device=key.device) % 8
     return dihedral_symmetry(torch.where(place == 0, 0, (place + first) % 7 + 1), size, vocab_size)

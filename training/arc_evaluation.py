@@ -265,14 +265,14 @@ def evaluate_arc(
     votes = VoteTable() if votes is None else votes
     votes.update(gather_object(list(table.entries())))
     sums = accelerator.reduce(totals.float().to(device)).tolist()
-    predictions, cells, halting, steps, total_steps, attempts = sums
+    predictions, cells, halting, steps, total_steps, num_attempts = sums
     results = {
         "num_tasks": len(puzzle_ids.unique()),
         "num_examples": len(puzzles),
         "num_predictions": int(ends[-1]),
         "mean_steps": steps / predictions,
         "mean_total_steps": total_steps / predictions,
-        "mean_attempts": attempts / predictions,
+        "mean_attempts": num_attempts / predictions,
         **settings_of(plan),
         "seconds": round(seconds, 3),
         "puzzles_per_second": round(int(ends[-1]) / seconds, 1),
