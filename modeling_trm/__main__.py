@@ -90,8 +90,9 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
     logging.disable_progress_bar()
     try:
-        model = AutoModel.from_pretrained(args.model, dtype=torch.float32, use_safetensors=True)
-        processor = AutoProcessor.from_pretrained(args.model)
+        options = {"trust_remote_code": False}  # or transformers would ask on standard input, where a puzzle may wait
+        model = AutoModel.from_pretrained(args.model, dtype=torch.float32, use_safetensors=True, **options)
+        processor = AutoProcessor.from_pretrained(args.model, **options)
     except (ValueError, OSError, SafetensorError, StrictDataclassError) as error:
         return fail(f"cannot load the model {args.model}: {error}")
     solve = PuzzleSolvingPipeline(model=model, processor=processor)

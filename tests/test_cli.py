@@ -15,6 +15,8 @@ from tiny import tiny_model
 
 from modeling_trm import TrmForPuzzleSolving, TrmProcessor
 from modeling_trm.__main__ import main
+from training.arguments import UserError
+from training.evaluation import load_model
 
 PUZZLE = "1..4.63.5.....2...6..3.5.4......1.3."
 PROCESSOR = TrmProcessor.for_sudoku(2, 3)
@@ -169,6 +171,23 @@ def test_a_mistake_is_one_line(
     assert shown.err.startswith("error: ")
     assert len(shown.err.splitlines()) == 1
     assert message in shown.err
+
+
+def test_code_in_a_model_folder_is_never_run(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even when standard input says yes: it is where the puzzle comes from."""
+    model, marker = tmp_path / "model", tmp_path / "executed"
+    shutil.copytree(folder, model)
+    for file in model.glob("*.py"):
+        file.write_text(f"open({str(marker)!r}, 'w')\n" + file.read_text())
+    (model / "config.json").write_text((model / "config.json").read_text().replace('"trm"', '"other"'))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n" * 9))
+    assert main(["--model", str(model)]) == 2
+    assert "cannot load the model" in capsys.readouterr().err
+    with pytest.raises(UserError):
+        load_model(str(model), torch.float32)
+    assert not marker.exists()
 
 
 def test_a_terminal_without_a_puzzle_is_told_what_is_missing(

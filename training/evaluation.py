@@ -45,7 +45,7 @@ def load_model(name: str, dtype: torch.dtype) -> TrmForPuzzleSolving:
         UserError: there is none, or it is not TRM.
     """
     with user_errors(f"cannot load the model {name!r}: ", *UNLOADABLE):
-        model = AutoModel.from_pretrained(name, dtype=dtype, use_safetensors=True)
+        model = AutoModel.from_pretrained(name, dtype=dtype, use_safetensors=True, trust_remote_code=False)
     require(isinstance(model, TrmForPuzzleSolving), f"{name!r} is {type(model).__name__}, not TRM")
     return model
 
@@ -56,7 +56,7 @@ def check_fit(name: str, model: TrmForPuzzleSolving, puzzles: Puzzles) -> None:
     sizes = {"seq_len": data["height"] * data["width"], "vocab_size": len(data["vocabulary"])}
     with user_errors(f"cannot load the processor of {name!r}: ", *UNLOADABLE):
         if cached_file(name, PROCESSOR_NAME, _raise_exceptions_for_missing_entries=False):
-            own = vars(AutoProcessor.from_pretrained(name))
+            own = vars(AutoProcessor.from_pretrained(name, trust_remote_code=False))
     for field, value in {**sizes, **data}.items():
         models = getattr(model.config, field) if field in sizes else own.get(field, value)
         message = f"the puzzles of {puzzles.config} do not fit {name}: their {field} is {value}, the model's {models}"
