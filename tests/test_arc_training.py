@@ -243,11 +243,13 @@ def test_bad_data_ends_in_one_line_and_nothing_is_written(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("recipe", ["arc_agi_2_smoke", "arc_agi_1_symbols_smoke"])
-def test_the_other_smoke_recipes_run(recipe, tmp_path):
+@pytest.mark.parametrize(
+    ("recipe", "dataset"), [("arc_agi_2_smoke", "arc-agi-2"), ("arc_agi_1_symbols_smoke", "arc-agi-1")]
+)
+def test_the_other_smoke_recipes_run(recipe, dataset, tmp_path):
     launch("train.py", "--config", f"recipes/{recipe}.yaml", "--output_dir", str(tmp_path))
     (results,) = json.loads((tmp_path / "results.json").read_text())
-    assert results["dataset"] == "arc-agi-2" and "pass@2" in results
+    assert results["dataset"] == dataset and "pass@2" in results
     submission = json.loads((tmp_path / "submission.json").read_text())
     pairs = [pair for pairs in submission.values() for pair in pairs]
     assert pairs and all(set(pair) == {"attempt_1", "attempt_2"} for pair in pairs)

@@ -52,7 +52,7 @@ def test_renaming_the_symbols_renames_the_answer(
 
 
 def test_a_puzzle_can_tell_its_symbols_apart() -> None:
-    """The last numbers of a puzzle embedding belong to the symbols: renaming these renames the answer if they move too."""
+    """Renaming the symbols renames the answer only if the numbers that the puzzle has for them move along."""
     model = tiny_model(num_symbols=NUM_SYMBOLS, num_puzzle_tokens=2)
     input_ids, puzzle_ids, _ = tiny_batch(4)
     names = new_names()
