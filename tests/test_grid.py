@@ -6,7 +6,6 @@ import gzip
 import importlib.util
 import json
 import random
-import re
 import subprocess
 import sys
 from itertools import combinations
@@ -20,9 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+import eval as eval_script
+import train
 from datasets_scripts.grid import encode, infer_canvas, parse_grid, read_examples
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
+from training.arguments import UserError
 
 ROOT = Path(__file__).parent.parent
 ROWS = [
@@ -273,15 +275,11 @@ def test_light_up_puzzles_have_the_one_solution_that_they_are_given():
 
 
 def test_the_recipe_trains_and_evaluates_on_own_files(tmp_path):
-    def run(*words) -> subprocess.CompletedProcess:
-        command = [sys.executable, *map(str, words)]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-
     data, model = tmp_path / "data", tmp_path / "model"
-    assert run("examples/light_up.py", "--output_dir", data, "--num_train", 50, "--num_test", 8).returncode == 0
+    make = [ROOT / "examples" / "light_up.py", "--output_dir", data, "--num_train", 50, "--num_test", 8]
+    subprocess.run([sys.executable, *map(str, make)], check=True)
     options = ["--data_dir", data, "--output_dir", model, "--max_steps", 3, "--batch_size", 4]
-    done = run("train.py", "--config", "recipes/grid.yaml", *options)
-    assert done.returncode == 0, done.stderr
+    train.main([str(word) for word in ("--config", ROOT / "recipes" / "grid.yaml", *options)])
     (results,) = json.loads((model / "results.json").read_text())
     assert results["num_examples"] == 8
     assert "optimal_accuracy" not in results
@@ -293,8 +291,5 @@ def test_the_recipe_trains_and_evaluates_on_own_files(tmp_path):
 
     for row in ("train", "test"):  # other symbols than the model knows
         write(data / f"{row}.jsonl", [{"input": ["?" * 6] * 6, "output": ["." * 6] * 6}])
-    done = run("eval.py", "--model", model, "--task", "grid", "--data_dir", data)
-    assert done.returncode == 2
-    assert re.fullmatch(
-        r"error: the puzzles of own do not fit .*: their vocab_size is 3, the model.s 8", done.stderr.splitlines()[-1]
-    )
+    with pytest.raises(UserError, match=r"^the puzzles of own do not fit .*: their vocab_size is 3, the model.s 8$"):
+        eval_script.main(["--model", str(model), "--task", "grid", "--data_dir", str(data)])

@@ -4,8 +4,6 @@
 import gzip
 import json
 import math
-import subprocess
-import sys
 from collections import deque
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+import train
 from datasets_scripts import maze
 from datasets_scripts.maze import generate, longer_than, maze_tokens, read_csv, solve
 from datasets_scripts.tasks import TASKS, load_puzzles
@@ -371,15 +370,8 @@ SHORT = "--dataset_config hard-sample --num_test_puzzles 2 --batch_size 2 --max_
 
 def test_the_fast_recipe_trains_a_small_model(tmp_path):
     """Rows and columns of the maze as positions, and the gradient through all cycles, reach the saved model."""
-    command = [sys.executable, "train.py", "--config", "recipes/maze_fast.yaml", "--output_dir", str(tmp_path)]
-    done = subprocess.run(
-        [*command, *SMALL.split(), *SHORT.split()],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    recipe = ["--config", str(ROOT / "recipes" / "maze_fast.yaml"), "--output_dir", str(tmp_path)]
+    train.main([*recipe, *SMALL.split(), *SHORT.split()])
     config = json.loads((tmp_path / "config.json").read_text())
     assert (config["position_embedding_type"], config["grid_width"]) == ("rope_2d", 30)
     assert config["gradient_cycles"] == config["deep_cycles"] == 3
@@ -389,9 +381,7 @@ def test_the_fast_recipe_trains_a_small_model(tmp_path):
 
 
 def test_the_smoke_recipe_trains_and_evaluates_five_mazes(tmp_path):
-    command = [sys.executable, "train.py", "--config", "recipes/maze_smoke.yaml", "--output_dir", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    train.main(["--config", str(ROOT / "recipes" / "maze_smoke.yaml"), "--output_dir", str(tmp_path)])
     (results,) = json.loads((tmp_path / "results.json").read_text())
     assert results["task"] == "maze"
     assert results["num_examples"] == 5
