@@ -3,7 +3,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -157,17 +156,6 @@ def test_a_table_of_other_puzzles_is_refused(trained, tmp_path):
             check_same_puzzles(folder, tasks.num_puzzles, replace(tasks, **change))
     with pytest.raises(UserError, match="was trained on other puzzles"):
         check_same_puzzles(tmp_path, 5, tasks)
-
-
-@pytest.mark.parametrize("accumulate", [True, False])
-def test_accumulated_votes_survive_a_kill(tmp_path, accumulate):
-    data = write_tasks(tmp_path / "data", "a", "b")
-    options = {"max_steps": 6, "eval_steps": 2, "save_steps": 2, "accumulate_votes": accumulate}
-    run = Run(data, tmp_path / "cache", tmp_path / "run", **options)
-    whole = run.run().votes
-    assert whole.num_votes == (2 * 2 * 6 if accumulate else 0)  # evaluations after steps 2 and 4, tests, identifiers
-    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000006")
-    assert run.run().votes.candidates == whole.candidates
 
 
 class Tasks:

@@ -52,25 +52,21 @@ class VoteTable:
     Attributes:
         candidates: test pair -> grid -> [votes, sum of halting probabilities in `PROBABILITY_UNIT`, number of the
             first vote]. A grid is its height, its width and its colours, a byte each.
-        num_votes: all votes.
     """
 
     def __init__(self) -> None:
         self.candidates: dict[int, dict[bytes, list[int]]] = {}
-        self.num_votes = 0
 
     def add(self, pair: int, grid: bytes, votes: int, belief: int, order: int) -> None:
         candidate = self.candidates.setdefault(pair, {}).setdefault(grid, [0, 0, order])
         candidate[0] += votes
         candidate[1] += belief
         candidate[2] = min(candidate[2], order)
-        self.num_votes += votes
 
     def update(self, entries: Sequence[tuple[int, bytes, int, int, int]]) -> None:
-        """Adds the entries of another table; its votes come after those that are here."""
-        before = self.num_votes
-        for pair, grid, votes, belief, order in entries:
-            self.add(pair, grid, votes, belief, before + order)
+        """Adds the entries of another table."""
+        for entry in entries:
+            self.add(*entry)
 
     def entries(self) -> Iterator[tuple[int, bytes, int, int, int]]:
         for pair, candidates in self.candidates.items():
@@ -166,7 +162,6 @@ def evaluate_arc(
     autocast: Callable[[], AbstractContextManager] = nullcontext,
     show_progress: bool = True,
     num_votes: int | None = None,
-    votes: VoteTable | None = None,
     submission: Path | None = None,
     resume_dir: Path | None = None,
     stopped: Callable[[], bool] = lambda: False,
@@ -180,7 +175,6 @@ def evaluate_arc(
         batch_size: predictions per call of `solve`.
         autocast: context of the computation.
         num_votes: the first so many augmentations of each test vote, all for `None`.
-        votes: of earlier evaluations, which the new ones join; an empty table for `None`.
         submission: where to write the two attempts at every test pair.
         resume_dir: where the state is kept, so that a killed evaluation goes on; removed at the end.
         stopped: asked before every supervision step whether to leave it at that.
@@ -190,8 +184,7 @@ def evaluate_arc(
         num_tasks, num_examples (test pairs), num_predictions, mean_steps, mean_total_steps, mean_attempts, seconds and
         puzzles_per_second (predictions), the arguments of `solve` that were in force; and, if all solutions are known,
         `pass@k`, exact_accuracy (test pairs whose first attempt is right) with its 95 % Wilson interval, and of the
-        single predictions cell_accuracy and halt_accuracy, as in `evaluate`. Nothing, if a process was `stopped`;
-        `votes` are then as before.
+        single predictions cell_accuracy and halt_accuracy, as in `evaluate`. Nothing, if a process was `stopped`.
     """
     device, world = accelerator.device, accelerator.num_processes
     tasks, puzzle_ids = puzzles.augmented_tasks.to(device), puzzles.puzzle_ids
@@ -262,7 +255,7 @@ def evaluate_arc(
         return {}
     seconds = time.perf_counter() - start
 
-    votes = VoteTable() if votes is None else votes
+    votes = VoteTable()
     votes.update(gather_object(list(table.entries())))
     sums = accelerator.reduce(totals.float().to(device)).tolist()
     predictions, cells, halting, steps, total_steps, num_attempts = sums

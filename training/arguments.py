@@ -89,7 +89,6 @@ class TrainArguments:
     eval_batch_size: int = option(500, "puzzles per batch in evaluation, per process")
     num_test_puzzles: int | None = option(None, "only the first puzzles of the test split, in all evaluations")
     num_votes: int | None = option(None, "augmentations of each ARC test that vote; all when not given")
-    accumulate_votes: bool = option(False, "ARC votes of earlier evaluations count in later ones (official code)")
     save_steps: int = option(1000, "write a checkpoint every so many steps (and at the end)")
     checkpoint_total_limit: int = option(2, "checkpoints kept")
     checkpoint_max_shard_size: int | None = option(

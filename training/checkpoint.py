@@ -2,7 +2,7 @@
 """Checkpoints that a kill at any moment cannot harm: written under a temporary name, then renamed.
 
 A checkpoint is a folder `checkpoints/step-00001000`: `training*.safetensors` is what all processes share (weights,
-average, optimizers), `rank-*.safetensors` the carry and random state of each, then `votes.json`, `state.json`, and in
+average, optimizers), `rank-*.safetensors` the carry and random state of each, then `state.json`, and in
 `manifest.json` the checksums of all those. Nothing in it is a pickle. A run of N processes goes on with M: the
 carries, rows of the global batch in the order of the processes, are divided anew.
 """
@@ -10,7 +10,7 @@ carries, rows of the global batch in the order of the processes, are divided ane
 import json
 import re
 import shutil
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +23,6 @@ from torch.optim.swa_utils import AveragedModel
 
 from modeling_trm import PuzzleSolvingPipeline, TrmCarry, TrmConfig, TrmForPuzzleSolving, TrmProcessor
 
-from .arc_evaluation import VoteTable
 from .arguments import TrainArguments, UserError, require
 from .storage import (
     failure_of,
@@ -51,7 +50,6 @@ class TrainState:
         best_accuracy: highest exact accuracy of the periodic evaluations.
         seconds: time spent training, over all runs.
         device_seconds: the same, times the GPUs, or CPU cores, in use.
-        votes: on ARC, of the evaluations so far, if they are to accumulate.
     """
 
     model: TrmForPuzzleSolving
@@ -62,7 +60,6 @@ class TrainState:
     best_accuracy: float = -1.0
     seconds: float = 0.0
     device_seconds: float = 0.0
-    votes: VoteTable = field(default_factory=VoteTable)
 
     @property
     def averaged_model(self) -> TrmForPuzzleSolving:
@@ -130,7 +127,6 @@ def save_checkpoint(
             save_tensors(state.tensors(args.compact_checkpoints), temporary, "training", max_bytes)
             progress = {name: getattr(state, name) for name in PROGRESS}
             record = {**progress, "num_processes": accelerator.num_processes, "settings": settings}
-            (temporary / "votes.json").write_text(json.dumps(state.votes.to_json()))
             (temporary / "state.json").write_text(json.dumps(record, indent=2))
 
     def finish() -> None:
@@ -184,7 +180,6 @@ def load_checkpoint(
         state.load_tensors(tensors)
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(f"{folder} does not fit this recipe: {' '.join(str(error).split())}") from error
-    state.votes.load_json(json.loads((folder / "votes.json").read_text()))
     local = load_local(folder, record["num_processes"], accelerator)
     torch.set_rng_state(local.pop("random_state"))
     if local and not changes:

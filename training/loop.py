@@ -216,8 +216,6 @@ def train(
             log.write(state.step, {**means, **learning_rates(state.optimizers), **times})
             progress.set_postfix_str(progress_line(means))
         is_due = args.eval_steps is not None and (state.step % args.eval_steps == 0 or is_last)
-        if is_last and args.accumulate_votes:  # the evaluation after training votes for this step
-            is_due = False
         if is_due and stop_reason is None:
             before = time.perf_counter()
             scores = evaluate_average(
@@ -286,8 +284,7 @@ def evaluate_average(
     """Scores of the averaged weights on the first `max_examples` puzzles; see [`evaluate`] and [`evaluate_arc`]."""
     run: Callable[..., dict] = evaluate
     if puzzles.augmented_tasks:
-        votes = state.votes if args.accumulate_votes else None
-        run = partial(evaluate_arc, num_votes=args.num_votes, votes=votes, **arc_arguments)
+        run = partial(evaluate_arc, num_votes=args.num_votes, **arc_arguments)
     return run(
         state.averaged_model,
         puzzles.first(max_examples),
