@@ -246,6 +246,28 @@ def test_another_model_does_not_resume(tests, tmp_path, monkeypatch):
     assert other.load(VoteTable(), torch.zeros(4, dtype=torch.float64)) == 0
 
 
+def test_without_a_folder_no_weight_is_read(tests):
+    """Of a real run they are gigabytes, which every periodic evaluation would have hashed."""
+    model = KnowsAll(tests)
+    model.parameters = model.buffers = lambda: pytest.fail("read the weights")
+    store = arc_evaluation.ResumeFile(None, model, Accelerator(cpu=True), [])
+    store.save(VoteTable(), torch.zeros(6), 5)
+    assert store.load(VoteTable(), torch.zeros(6)) == 0
+    store.remove()
+
+
+def test_a_count_beyond_float32_loses_nothing(tests, monkeypatch):
+    """2^25 + 7 steps are not a float32."""
+
+    class Endless(KnowsAll):
+        def answer(self, *batch):
+            solution = super().answer(*batch)
+            solution.total_steps = torch.full_like(solution.total_steps, 2**25 + 7)
+            return solution
+
+    assert run(Endless(tests), tests)["mean_total_steps"] == 2**25 + 7
+
+
 def test_a_real_model_is_given_the_identifier_of_each_augmentation(tests):
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     cycles = {"deep_cycles": 1, "latent_cycles": 1, "max_supervision_steps": 1, "num_puzzle_tokens": 1}

@@ -35,7 +35,7 @@ from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmForPuzzleSolving
 from modeling_trm.symmetries_trm import CANVAS_SIZE, FIRST_COLOUR_TOKEN, INVERSE_DIHEDRAL, arc_symmetry
 
-from .evaluation import belief_threshold, settings_of, wilson_interval
+from .evaluation import SHARE_UNIT, belief_threshold, settings_of, wilson_interval
 from .stopping import Interruptible
 
 PASS_AT = (1, 2, 5, 10, 100, 1000)
@@ -200,7 +200,7 @@ def evaluate_arc(
     plan = model.plan_solving(**solve_arguments)
     believes = belief_threshold(plan)
 
-    table, totals = VoteTable(), torch.zeros(6, dtype=torch.float64)  # see `results`
+    table, totals = VoteTable(), torch.zeros(6, dtype=torch.int64)  # see `results`
     settings = [
         puzzles.config,
         len(mine),
@@ -240,11 +240,11 @@ def evaluate_arc(
             for entry in zip(pair.tolist(), predicted, beliefs, numbers.tolist(), strict=True):
                 table.add(entry[0], entry[1], 1, entry[2], entry[3])
             labelled = labels > 0
-            cells = ((solution.answers == labels) & labelled).sum(1) / labelled.sum(1).clamp(min=1)
-            believed = (solution.halt_logits > believes) == (cells == 1)
+            cells = ((solution.answers == labels) & labelled).sum(1) * SHARE_UNIT // labelled.sum(1).clamp(min=1)
+            believed = (solution.halt_logits > believes) == (cells == SHARE_UNIT)
             done += len(numbers)
             scores = (torch.ones_like(cells), cells, believed, solution.steps, solution.total_steps, solution.attempts)
-            totals += torch.stack([score.cpu().double() for score in scores]).sum(1)
+            totals += torch.stack([score.long() for score in scores]).sum(1).cpu()
             progress.update(len(numbers))
             if time.perf_counter() - saved > SAVE_SECONDS:
                 store.save(table, totals, done)
@@ -257,7 +257,7 @@ def evaluate_arc(
 
     votes = VoteTable()
     votes.update(gather_object(list(table.entries())))
-    sums = accelerator.reduce(totals.float().to(device)).tolist()
+    sums = accelerator.reduce(totals.to(device)).tolist()
     predictions, cells, halting, steps, total_steps, num_attempts = sums
     results = {
         "num_tasks": len(puzzle_ids.unique()),
@@ -280,7 +280,7 @@ def evaluate_arc(
         results |= {
             "exact_accuracy": solved / len(puzzles),
             "exact_accuracy_ci95": wilson_interval(solved, len(puzzles)),
-            "cell_accuracy": cells / predictions,
+            "cell_accuracy": cells / SHARE_UNIT / predictions,
             "halt_accuracy": halting / predictions,
             **pass_at(votes, {name: [(pair, answers[pair]) for pair in pairs] for name, pairs in by_task.items()}),
         }
@@ -294,8 +294,10 @@ class ResumeFile:
     """The state of an unfinished evaluation on this process, for one model and its settings; idle without a folder."""
 
     def __init__(self, folder: Path | None, model: TrmForPuzzleSolving, accelerator: Accelerator, settings: list[Any]):
-        self.folder, self.accelerator = folder, accelerator
-        self.path = folder / f"rank-{accelerator.process_index:05d}.json" if folder else None
+        self.folder, self.accelerator, self.path = folder, accelerator, None
+        if folder is None:
+            return
+        self.path = folder / f"rank-{accelerator.process_index:05d}.json"
         digest = hashlib.blake2b(json.dumps([*settings, accelerator.num_processes]).encode())
         for tensor in (*model.parameters(), *model.buffers()):
             for rows in tensor.detach().split(ROWS_AT_ONCE):  # the puzzle table is large
