@@ -91,12 +91,6 @@ class TrainArguments:
     num_votes: int | None = option(None, "augmentations of each ARC test that vote; all when not given")
     save_steps: int = option(1000, "write a checkpoint every so many steps (and at the end)")
     checkpoint_total_limit: int = option(2, "checkpoints kept")
-    checkpoint_max_shard_size: int | None = option(
-        None, "MiB that a file of a checkpoint may have; no limit if absent"
-    )
-    compact_checkpoints: bool = option(
-        False, "checkpoints without the puzzles in work, moments in bfloat16: smaller, but resuming is not exact"
-    )
     resume_anyway: bool = option(False, "go on from a checkpoint of another model, data or batch size than now")
     log_steps: int = option(50, "steps per line of train_log.jsonl")
     time_limit_minutes: float | None = option(None, "stop with a checkpoint after this long; the same command goes on")
@@ -128,7 +122,6 @@ class TrainArguments:
             "num_train_puzzles",
             "num_test_puzzles",
             "num_votes",
-            "checkpoint_max_shard_size",
         ):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name}={value} must be at least 1")

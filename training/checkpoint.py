@@ -1,7 +1,7 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Checkpoints that a kill at any moment cannot harm: written under a temporary name, then renamed.
 
-A checkpoint is a folder `checkpoints/step-00001000`: `training*.safetensors` is what all processes share (weights,
+A checkpoint is a folder `checkpoints/step-00001000`: `training.safetensors` is what all processes share (weights,
 average, optimizers), `rank-*.safetensors` the carry and random state of each, then `state.json`, and in
 `manifest.json` the checksums of all those. Nothing in it is a pickle. A run of N processes goes on with M: the
 carries, rows of the global batch in the order of the processes, are divided anew.
@@ -17,6 +17,7 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
@@ -27,9 +28,7 @@ from .arguments import TrainArguments, UserError, require
 from .storage import (
     failure_of,
     find_damage,
-    load_tensors,
     replace_folder,
-    save_tensors,
     write_manifest,
     written_whole,
 )
@@ -66,11 +65,8 @@ class TrainState:
         """The model to evaluate and publish: averaged weights."""
         return cast(TrmForPuzzleSolving, self.average.module)
 
-    def tensors(self, compact: bool = False) -> dict[str, Tensor]:
-        """Weights, average and optimizer moments by name; tensors that two of them share appear once.
-
-        With `compact`, the moments are rounded to bfloat16.
-        """
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights, average and optimizer moments by name; tensors that two of them share appear once."""
         named = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         shared = {tensor.data_ptr() for tensor in named.values()}
         for name, tensor in self.average.state_dict().items():
@@ -79,9 +75,8 @@ class TrainState:
         for number, optimizer in enumerate(self.optimizers):
             for index, moments in sorted(optimizer.state_dict()["state"].items()):
                 for name, moment in sorted(moments.items()):
-                    narrow = compact and moment.ndim > 0
-                    named[f"optimizer.{number}.{index}.{name}"] = moment.bfloat16() if narrow else moment
-        return named
+                    named[f"optimizer.{number}.{index}.{name}"] = moment
+        return {name: tensor.contiguous() for name, tensor in named.items()}
 
     def load_tensors(self, named: dict[str, Tensor]) -> None:
         """The inverse of `tensors`."""
@@ -110,7 +105,6 @@ def save_checkpoint(
     final = output_dir / "checkpoints" / f"step-{state.step:08d}"
     temporary = final.with_name(final.name + ".tmp")
     is_main = accelerator.is_main_process
-    max_bytes = args.checkpoint_max_shard_size * 2**20 if args.checkpoint_max_shard_size else None
 
     def prepare() -> None:
         if is_main:
@@ -120,11 +114,11 @@ def save_checkpoint(
 
     def write() -> None:
         local = {"random_state": torch.get_rng_state()}
-        if state.carry is not None and not args.compact_checkpoints:
-            local |= {f"carry.{name}": tensor for name, tensor in state.carry.tensors().items()}
-        save_tensors(local, temporary, rank_stem(accelerator.process_index), max_bytes)
+        if state.carry is not None:
+            local |= {f"carry.{name}": tensor.contiguous() for name, tensor in state.carry.tensors().items()}
+        save_file(local, temporary / rank_file(accelerator.process_index))
         if is_main:
-            save_tensors(state.tensors(args.compact_checkpoints), temporary, "training", max_bytes)
+            save_file(state.tensors(), temporary / "training.safetensors")
             progress = {name: getattr(state, name) for name in PROGRESS}
             record = {**progress, "num_processes": accelerator.num_processes, "settings": settings}
             (temporary / "state.json").write_text(json.dumps(record, indent=2))
@@ -173,7 +167,7 @@ def load_checkpoint(
     )
     for change in changes.values():
         accelerator.print(f"warning: {output_dir} was trained with {change}: the puzzles in work start anew")
-    tensors = load_tensors(folder, "training")
+    tensors = load_file(folder / "training.safetensors")
     if {"optimizer", "use_muon"} & changes.keys():
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer.")}
     try:
@@ -200,10 +194,10 @@ def load_local(folder: Path, num_processes: int, accelerator: Accelerator) -> di
     Nothing in training is drawn from torch's generator, so a process that is new takes the state of an old one.
     """
     rank, world = accelerator.process_index, accelerator.num_processes
-    own = load_tensors(folder, rank_stem(rank % num_processes))
+    own = load_file(folder / rank_file(rank % num_processes))
     if world == num_processes:
         return own
-    parts = [load_tensors(folder, rank_stem(number)) for number in range(num_processes)]
+    parts = [load_file(folder / rank_file(number)) for number in range(num_processes)]
     rows = {name: torch.cat([part[name] for part in parts]).chunk(world)[rank] for name in own if "carry." in name}
     return own | rows
 
@@ -234,8 +228,8 @@ def newest_undamaged(output_dir: Path, accelerator: Accelerator) -> Path | None:
     return folder
 
 
-def rank_stem(rank: int) -> str:
-    return f"rank-{rank:05d}"
+def rank_file(rank: int) -> str:
+    return f"rank-{rank:05d}.safetensors"
 
 
 def defaults() -> dict[str, Any]:

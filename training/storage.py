@@ -1,5 +1,5 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""Files that can be trusted: tensors in parts of a bounded size, folders with checksums, whole or not there at all."""
+"""Files that can be trusted: folders with checksums, whole or not there at all."""
 
 import hashlib
 import json
@@ -9,61 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 MANIFEST = "manifest.json"
-HEADER_LINE = 256  # more than a tensor takes in the header of a file
 NOT_WRITTEN = (OSError, SafetensorError)  # no space left, no permission, a file system that is gone
-
-
-def save_tensors(tensors: dict[str, Tensor], folder: Path, stem: str, max_bytes: int | None = None) -> None:
-    """Writes `stem.safetensors`, or `stem-00001-of-00004.safetensors` ... of at most `max_bytes` each.
-
-    A tensor that does not fit one file is cut along its first dimension into pieces `name@row`; a single row is never
-    cut.
-    """
-    parts: list[dict[str, Tensor]] = [{}]
-    room = limit = max_bytes or float("inf")
-    for name, piece in pieces(tensors, limit):
-        size = piece.nbytes + HEADER_LINE
-        if size > room and parts[-1]:
-            parts.append({})
-            room = limit
-        parts[-1][name] = piece.contiguous()
-        room -= size
-    for number, part in enumerate(parts, start=1):
-        suffix = "" if len(parts) == 1 else f"-{number:05d}-of-{len(parts):05d}"
-        save_file(part, folder / f"{stem}{suffix}.safetensors")
-
-
-def pieces(tensors: dict[str, Tensor], limit: float) -> Iterator[tuple[str, Tensor]]:
-    for name, tensor in tensors.items():
-        if tensor.nbytes + HEADER_LINE <= limit or tensor.ndim == 0 or len(tensor) < 2:
-            yield name, tensor
-            continue
-        rows = max(1, int((limit - HEADER_LINE) // (tensor.nbytes / len(tensor))))
-        for start in range(0, len(tensor), rows):
-            yield f"{name}@{start}", tensor[start : start + rows].clone()
-
-
-def load_tensors(folder: Path, stem: str) -> dict[str, Tensor]:
-    """The inverse of `save_tensors`."""
-    whole: dict[str, Tensor] = {}
-    cut: dict[str, list[tuple[int, Tensor]]] = {}
-    for path in [*folder.glob(f"{stem}.safetensors"), *folder.glob(f"{stem}-*-of-*.safetensors")]:
-        for key, tensor in load_file(path).items():
-            name, _, start = key.partition("@")
-            if start:
-                cut.setdefault(name, []).append((int(start), tensor))
-            else:
-                whole[name] = tensor
-    joined = {name: torch.cat([piece for _, piece in sorted(rows)]) for name, rows in cut.items()}
-    return whole | joined
 
 
 def write_manifest(folder: Path) -> None:
