@@ -2,23 +2,20 @@
 """Optimizers, learning-rate schedule and weight averaging of TRM."""
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from modeling_trm import TrmForPuzzleSolving
-from modeling_trm.modeling_trm import TrmAttention, TrmPuzzleEmbedding
+from modeling_trm.modeling_trm import TrmPuzzleEmbedding
 
 from .arguments import TrainArguments
 from .devices import has_bf16
 from .exchange import all_gather
-
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 class AdamATan2(Optimizer):
@@ -138,78 +135,39 @@ def sum_of_equals(ids: Tensor, rows: Tensor) -> Tensor:
     return total[place]
 
 
-class Muon(Optimizer):
-    """Momentum whose update is made orthogonal (Jordan et al. 2024), for the matrices of the network.
+class Float32Muon(Muon):
+    """torch's Muon, its Newton-Schulz iteration in float32: for devices that only emulate bfloat16, torch's dtype.
 
-    The rule is that of `torch.optim.Muon`, which works on one matrix after the other: Nesterov momentum, some
-    Newton-Schulz iterations in bfloat16, decoupled weight decay, and a rate times sqrt(max(1, rows / columns)). Here
-    all matrices of one shape are a batch, and each attention head of a fused projection is a matrix of its own.
-
-    Args:
-        matrices: two-dimensional weights.
-        head_size: rows per head of those weights that are fused projections; the other weights are absent.
-        lr: learning rate.
-        momentum: share of the old momentum kept.
-        weight_decay: relative shrinkage per step is lr * weight_decay.
-        ns_steps: Newton-Schulz iterations.
+    There the products in bfloat16 take fifteen times as long.
     """
-
-    def __init__(
-        self,
-        matrices: Iterable[nn.Parameter],
-        head_size: dict[nn.Parameter, int],
-        *,
-        lr: float,
-        momentum: float,
-        weight_decay: float,
-        ns_steps: int,
-    ):
-        self.head_size = head_size
-        super().__init__(
-            matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "ns_steps": ns_steps}
-        )
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            matrices = [matrix for matrix in group["params"] if matrix.grad is not None]
-            if not matrices:
-                continue
-            for matrix in matrices:
-                if not self.state[matrix]:
-                    self.state[matrix] = {"momentum_buffer": torch.zeros_like(matrix)}
-            gradients = [matrix.grad for matrix in matrices]
-            momenta = [self.state[matrix]["momentum_buffer"] for matrix in matrices]
-            torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
-            updates = torch._foreach_lerp(gradients, momenta, group["momentum"])
-            torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
-
-            of_shape = defaultdict(list)
-            for matrix, update in zip(matrices, updates, strict=True):
-                heads = update.unflatten(0, (-1, self.head_size.get(matrix, len(matrix))))
-                of_shape[heads.shape].append((matrix, heads))
-            for (count, rows, columns), members in of_shape.items():
-                batch = orthogonalised(torch.cat([heads for _, heads in members]), group["ns_steps"])
-                parts = [part.flatten(0, 1) for part in batch.to(members[0][1].dtype).split(count)]
-                scale = -group["lr"] * math.sqrt(max(1, rows / columns))
-                torch._foreach_add_([matrix for matrix, _ in members], parts, alpha=scale)
+            for matrix in group["params"]:
+                if matrix.grad is None:
+                    continue
+                momentum = self.state[matrix].setdefault("momentum_buffer", torch.zeros_like(matrix))
+                momentum.lerp_(matrix.grad, 1 - group["momentum"])
+                update = matrix.grad.lerp(momentum, group["momentum"])
+                scale = math.sqrt(max(1, matrix.shape[0] / matrix.shape[1]))
+                matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                update = orthogonalize(update, group["ns_coefficients"], group["ns_steps"])
+                matrix.sub_(update, alpha=group["lr"] * scale)
 
 
-def orthogonalised(matrices: Tensor, iterations: int) -> Tensor:
-    """Matrices [batch, rows, columns] with all singular values brought near 1, in bfloat16.
+def orthogonalize(matrix: Tensor, coefficients: tuple[float, float, float], iterations: int) -> Tensor:
+    """A matrix [rows, columns] with all singular values brought near 1 (Jordan et al. 2024), in its own dtype.
 
-    Newton-Schulz iteration of degree five, with Jordan's coefficients, on the smaller side. In float32 where bfloat16
-    is only emulated, which takes fifteen times as long.
+    Newton-Schulz iteration of degree five, on the smaller side.
     """
-    a, b, c = NEWTON_SCHULZ
-    is_tall = matrices.shape[1] > matrices.shape[2]
-    matrices = matrices.bfloat16() if has_bf16(matrices.device) else matrices.float()
-    wide = matrices.mT if is_tall else matrices
-    wide = wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    a, b, c = coefficients
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    wide = matrix.mT if is_tall else matrix
+    wide = wide / wide.norm().clamp(min=1e-7)
     for _ in range(iterations):
         gram = wide @ wide.mT
-        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        wide = torch.baddbmm(wide, polynomial, wide, beta=a)
+        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
     return wide.mT if is_tall else wide
 
 
@@ -230,12 +188,10 @@ def build_optimizers(model: TrmForPuzzleSolving, args: TrainArguments) -> list[O
             )
         )
     if matrices:
-        attentions = [module for module in model.modules() if isinstance(module, TrmAttention)]
-        head_size = {cast(nn.Parameter, module.qkv_proj.weight): module.head_size for module in attentions}
+        kind = Muon if has_bf16(model.device) else Float32Muon
         optimizers.append(
-            Muon(
+            kind(
                 matrices,
-                head_size,
                 lr=args.muon_learning_rate,
                 momentum=args.muon_momentum,
                 weight_decay=args.muon_weight_decay,
@@ -270,8 +226,13 @@ def learning_rate_factor(step: int, warmup_steps: int, total_steps: int, min_rat
 
 def learning_rates(optimizers: list[Optimizer]) -> dict[str, float]:
     """The current rate of each optimizer, under the name of its recipe field."""
-    names = {SignSGD: "puzzle_embedding_learning_rate", Muon: "muon_learning_rate"}
-    return {names.get(type(o), "learning_rate"): o.param_groups[0]["lr"] for o in optimizers}
+
+    def name_of(optimizer: Optimizer) -> str:
+        if isinstance(optimizer, SignSGD):
+            return "puzzle_embedding_learning_rate"
+        return "muon_learning_rate" if isinstance(optimizer, Muon) else "learning_rate"
+
+    return {name_of(optimizer): optimizer.param_groups[0]["lr"] for optimizer in optimizers}
 
 
 class ExponentialAverage(AveragedModel):
