@@ -4,7 +4,7 @@
 `--recipes sudoku_extreme` measures some of the cases, where the time of one call is short.
 
 In one run, interleaved, medians, for the paper's models: this project's step as the loop does it (batch, augmentation,
-forward, backward, guard, optimizers, average), compiled and not, beside a restatement of the official step
+forward, backward, check, optimizers, average), compiled and not, beside a restatement of the official step
 (benchmarks/official.py, compiled, on a batch that is there already). `matrix_share` is the model's arithmetic, counted
 from its matrix products, over the rate of one large product measured in the same run. `host_milliseconds` is the time
 until a step is enqueued: where it is far below `milliseconds_per_step`, CUDA graphs have nothing to win. On a machine
@@ -36,7 +36,7 @@ from training.batches import TrainBatches, first_carry
 from training.checkpoint import TrainState
 from training.devices import build_autocast, choose_kernels, compile_step, has_bf16, start_accelerator
 from training.evaluation import describe_run
-from training.guards import StepGuard
+from training.guards import check_step
 from training.metrics import Meters
 from training.optimizers import ExponentialAverage, build_optimizers
 
@@ -82,7 +82,7 @@ class Training:
         average = ExponentialAverage(self.model, args.ema_decay)
         self.state = TrainState(self.model, average, build_optimizers(self.model, args))
         self.batches = TrainBatches(puzzles, args, config, accelerator)
-        self.guard, self.meters = StepGuard(self.state, accelerator), Meters(accelerator)
+        self.accelerator, self.meters = accelerator, Meters(accelerator)
         with self.autocast():
             self.state.carry = first_carry(self.model, self.batches(0))
 
@@ -90,12 +90,12 @@ class Training:
         with self.autocast():
             output = self.model(**self.batches(self.state.step), carry=self.state.carry)
         output.loss.backward()
-        with self.guard.watch(output.loss) as gradient_norm:
-            self.update()
+        gradient_norm, _ = check_step(output.loss, self.model, self.accelerator)
+        self.update()
         self.model.zero_grad()
         self.state.carry = output.carry
         self.state.step += 1
-        self.meters.update(output, gradient_norm, self.guard.skipped)
+        self.meters.update(output, gradient_norm)
 
     def update(self) -> None:
         for optimizer in self.state.optimizers:

@@ -64,8 +64,8 @@ def test_means_are_those_of_the_good_steps() -> None:
     bad.answer_loss = torch.tensor(float("nan"))
     for output in outputs:
         output.carry.halted[:] = True
-        meters.update(output, torch.tensor(2.0), torch.tensor(False))
-    meters.update(bad, torch.tensor(float("inf")), torch.tensor(True))
+        meters.update(output, torch.tensor(2.0))
+    meters.update(bad, torch.tensor(float("inf")), is_skipped=True)
     means = meters.report()
     assert means["skipped_steps"] == 1
     assert means["gradient_norm"] == 2
@@ -73,7 +73,7 @@ def test_means_are_those_of_the_good_steps() -> None:
     shares = [(o.correct.sum(1) / (o.carry.labels != -100).sum(1)).mean().item() for o in outputs]
     assert means["cell_accuracy"] == pytest.approx(sum(shares) / 3, rel=1e-6)
     assert "1 steps skipped" in progress_line(means)
-    meters.update(bad, torch.tensor(float("inf")), torch.tensor(True))
+    meters.update(bad, torch.tensor(float("inf")), is_skipped=True)
     assert "answer_loss" not in (nothing := meters.report())
     assert json.loads(json.dumps(nothing, allow_nan=False))["skipped_steps"] == 1
     assert progress_line(nothing)

@@ -35,7 +35,7 @@ from .devices import (
 )
 from .evaluation import evaluate
 from .exchange import average_gradients, copy_from_first
-from .guards import StepGuard
+from .guards import are_finite, check_step, name_culprit
 from .metrics import Meters, TrainLog, progress_line
 from .optimizers import ExponentialAverage, build_optimizers, learning_rate_factor, learning_rates
 from .stopping import Stopper
@@ -145,7 +145,7 @@ def train(
             state.carry = first_carry(model, batches(state.step))
     log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
     save = partial(save_checkpoint, state, output_dir, accelerator, settings, args)
-    guard, stopper = StepGuard(state, accelerator), Stopper(accelerator, args.time_limit_minutes)
+    stopper = Stopper(accelerator, args.time_limit_minutes)
     weights_dtype = getattr(torch, args.weights_dtype)
 
     def tell(line: str) -> None:
@@ -175,7 +175,7 @@ def train(
 
     start, seconds_before, device_seconds_before = time.perf_counter(), state.seconds, state.device_seconds
     devices = accelerator.num_processes * (torch.get_num_threads() if accelerator.device.type == "cpu" else 1)
-    save_is_due = False
+    save_is_due, skipped_in_a_row = False, 0
     progress = tqdm(total=args.max_steps, initial=state.step, unit="step", disable=not accelerator.is_main_process)
 
     while state.step < args.max_steps:
@@ -190,20 +190,31 @@ def train(
             output = model(**batch, carry=batches.repose(state.carry, state.step), **depth)
         output.loss.backward()
         average_gradients(dense)
-        with guard.watch(output.loss) as gradient_norm:
+        gradient_norm, is_finite = check_step(output.loss, model, accelerator)
+        state.carry = output.carry
+        if is_finite:
+            skipped_in_a_row = 0
             if args.max_grad_norm is not None:
                 clip_grads_with_norm_(dense, args.max_grad_norm, gradient_norm)
             for optimizer in state.optimizers:
                 optimizer.step()
             state.average.update_parameters(model)
+        else:  # its states may not be finite either, and the next step would fail as well
+            skipped_in_a_row += 1
+            state.carry = replace(output.carry, halted=torch.ones_like(output.carry.halted))
+            if skipped_in_a_row == args.max_skipped_steps:
+                progress.close()
+                raise UserError(
+                    f"{name_culprit(output.loss, model)} was not finite at step {state.step + 1}, the last of "
+                    f"{skipped_in_a_row} such steps in a row (all were skipped): the same command with a lower "
+                    "--learning_rate goes on from the last checkpoint"
+                )
         model.zero_grad()
-        # A skipped step drops its puzzles: its states may not be finite, and the next step would fail as well.
-        state.carry = replace(output.carry, halted=output.carry.halted | guard.skipped)
         state.step += 1
         seconds = time.perf_counter() - start
         state.seconds = seconds_before + seconds
         state.device_seconds = device_seconds_before + seconds * devices
-        meters.update(output, gradient_norm, guard.skipped)
+        meters.update(output, gradient_norm, is_skipped=not is_finite)
         progress.update()
 
         is_last = state.step == args.max_steps
@@ -225,22 +236,15 @@ def train(
             if scores:  # it was not cut short
                 record(scores)
             meters.start += time.perf_counter() - before
-        if guard.streak >= args.max_skipped_steps:
-            progress.close()
-            raise UserError(
-                f"{guard.culprit} was not finite at step {guard.first_step}, and so it went for {guard.streak} steps "
-                "(all were skipped): the same command with a lower --learning_rate goes on from the last checkpoint"
-            )
         save_is_due |= state.step % args.save_steps == 0
         must_save = is_last or stop_reason is not None
-        is_sound = (must_save or save_is_due) and guard.is_sound()
-        if must_save and not guard.weights_are_finite():
-            progress.close()
-            raise UserError(
-                f"the weights are not finite at step {state.step}, which was not saved: the same command with a lower "
-                "--learning_rate goes on from the last checkpoint"
-            )
-        if must_save or is_sound:
+        if must_save or (save_is_due and is_finite):
+            if not (are_finite(model) and are_finite(state.averaged_model)):
+                progress.close()
+                raise UserError(
+                    f"the weights are not finite at step {state.step}, which was not saved: the same command with a "
+                    "lower --learning_rate goes on from the last checkpoint"
+                )
             save_is_due, failure = False, save()
             if failure is not None:
                 kept = [folder.name for folder in list_checkpoints(output_dir)][-1:]

@@ -36,7 +36,7 @@ class Meters:
         self.start = time.perf_counter()
 
     @torch.no_grad()
-    def update(self, output: TrmOutput, gradient_norm: Tensor, skipped: Tensor) -> None:
+    def update(self, output: TrmOutput, gradient_norm: Tensor, is_skipped: bool = False) -> None:
         carry, right = output.carry, output.correct
         labelled = (carry.labels != IGNORE_INDEX).sum(-1)
         done, exact = carry.halted, right.sum(-1) == labelled
@@ -51,9 +51,11 @@ class Meters:
             (done & ((output.halt_logits >= 0) == exact)).sum(),
             (done * carry.steps).sum(),
         )
-        rows = torch.full_like(gradient_norm, len(done))
-        self.sums[:-2] += torch.where(skipped, 0, torch.stack([value.float() for value in values]))
-        self.sums[-2:] += torch.stack([skipped.float(), rows.float()])
+        self.sums[-1] += len(done)
+        if is_skipped:
+            self.sums[-2] += 1
+        else:
+            self.sums[:-2] += torch.stack([value.float() for value in values])
 
     def report(self) -> dict[str, float]:
         """Means and rates since the last report over all processes; the one place that waits for the device.

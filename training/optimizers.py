@@ -94,12 +94,7 @@ class SignSGD(Optimizer):
     Args:
         params: embedding tables with sparse gradients. lr: size of each element's step.
         weight_decay: relative shrinkage per step is lr * weight_decay.
-
-    Attributes:
-        found_inf: if true, `step` changes nothing; a scalar on the device, or `None`.
     """
-
-    found_inf: Tensor | None = None
 
     def __init__(self, params: Iterable, lr: float = 1e-4, weight_decay: float = 1.0):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
@@ -112,11 +107,8 @@ class SignSGD(Optimizer):
                     continue
                 ids, rows = all_gather(table.grad._indices()[0]), all_gather(table.grad._values())
                 gradient = sum_of_equals(ids, rows)
-                before = table[ids]
-                after = (before * (1 - group["lr"] * group["weight_decay"])).sub_(gradient.sign(), alpha=group["lr"])
-                if self.found_inf is not None:
-                    after = torch.where(self.found_inf, before, after)
-                table.index_copy_(0, ids, after)
+                kept = table[ids] * (1 - group["lr"] * group["weight_decay"])
+                table.index_copy_(0, ids, kept.sub_(gradient.sign(), alpha=group["lr"]))
 
 
 def sum_of_equals(ids: Tensor, rows: Tensor) -> Tensor:
