@@ -408,8 +408,9 @@ class TrmModel(TrmPreTrainedModel):
         for cycle in range(deep_cycles):
             has_gradient = cycle >= deep_cycles - config.gradient_cycles
             with torch.set_grad_enabled(torch.is_grad_enabled() and has_gradient):
+                injection = answer_state + embeds
                 for _ in range(latent_cycles):
-                    latent_state = self.network(latent_state, answer_state + embeds, rotary)
+                    latent_state = self.network(latent_state, injection, rotary)
                 answer_state = self.network(answer_state, latent_state, rotary)
         return answer_state, latent_state
 
