@@ -365,7 +365,7 @@ def test_exact_and_optimal_are_reported_side_by_side():
 
 
 SMALL = "--hidden_size 32 --num_attention_heads 2 --intermediate_size 64 --latent_cycles 1 --max_supervision_steps 2"
-SHORT = "--dataset_config hard-sample --num_test_puzzles 2 --batch_size 2 --max_steps 2 --eval_steps 2 --compile false"
+SHORT = "--dataset_config hard-sample --num_test_puzzles 2 --batch_size 2 --max_steps 2 --eval_steps 2 --compile none"
 
 
 def test_the_fast_recipe_trains_a_small_model(tmp_path):

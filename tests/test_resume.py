@@ -255,7 +255,7 @@ def test_a_compiled_run_in_bfloat16_goes_on_to_the_same_weights(tmp_path: Path, 
     """With everything random: states, exploration, symmetries."""
     monkeypatch.setattr(devices, "has_bf16", lambda device: True)
     fields = {
-        **{"compile": True, "mixed_precision": "bf16", "random_initial_states": True},
+        **{"compile": "network", "mixed_precision": "bf16", "random_initial_states": True},
         **{"deep_cycles": 2, "max_steps": 10, "save_steps": 100, **CONSTANT},
     }
     main(tmp_path / "whole", **fields)
@@ -306,6 +306,23 @@ def test_activation_checkpointing_saves_memory_and_changes_nothing(tmp_path: Pat
             main(tmp_path / str(flag), max_steps=5, activation_checkpointing=flag)
     assert 0 < kept[True] < kept[False] / 3
     assert_same_training(*(tmp_path / str(flag) for flag in kept))
+
+
+def test_a_stop_leaves_the_model_so_far_but_spares_a_finished_one(tmp_path: Path) -> None:
+    """One of this run, which has results, and one that another run left in the folder."""
+    path = tmp_path / "model.safetensors"
+    main(tmp_path, **CONSTANT, time_limit_minutes=1e-9)
+    early = path.read_bytes()
+    main(tmp_path, **CONSTANT, time_limit_minutes=1e-9)
+    assert path.read_bytes() != early, "the second stop"
+    main(tmp_path, **CONSTANT, max_steps=4)
+    finished = path.read_bytes()
+    main(tmp_path, **CONSTANT, max_steps=8, time_limit_minutes=1e-9)
+    assert list_checkpoints(tmp_path)[-1].name == "step-00000005" and path.read_bytes() == finished
+    for name in ("checkpoints", "results.json"):
+        (shutil.rmtree if (tmp_path / name).is_dir() else os.remove)(tmp_path / name)
+    main(tmp_path, **CONSTANT, time_limit_minutes=1e-9, seed=1)
+    assert path.read_bytes() == finished
 
 
 def wait_for_step(run: subprocess.Popen, folder: Path, step: int) -> None:

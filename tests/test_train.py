@@ -116,7 +116,10 @@ def test_the_time_limit_stops_with_a_checkpoint(uninterrupted: Path, tmp_path: P
     main(tmp_path, time_limit_minutes=1e-9)
     assert "time limit: stopped at step 1 of 20; the same command goes on" in capsys.readouterr().out
     assert (tmp_path / "checkpoints" / "step-00000001").is_dir()
-    assert not (tmp_path / "model.safetensors").exists()
+    average = checkpoint_tensors(tmp_path)
+    for name, tensor in AutoModel.from_pretrained(tmp_path).state_dict().items():
+        assert torch.equal(tensor, average[f"training.safetensors/average.module.{name}"])
+    assert not (tmp_path / "results.json").exists()
     broken = tmp_path / "checkpoints" / "step-00000014.tmp"
     broken.mkdir()
     (broken / "training.safetensors").write_bytes(b"half")

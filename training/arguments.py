@@ -78,7 +78,9 @@ class TrainArguments:
     weights_dtype: Literal["float32", "bfloat16"] = option(
         "float32", "dtype of the weights that are written for use, and evaluated last; those in training are float32"
     )
-    compile: bool = option(False, "compile the network")
+    compile: Literal["none", "network", "step"] = option(
+        "none", "compile the network, or on a GPU all of a step, which takes minutes, and again for each depth"
+    )
     activation_checkpointing: bool = option(False, "less memory, more time: the backward pass computes layers anew")
 
     eval_steps: int | None = option(None, "evaluate every so many steps (and at the end)")
@@ -93,6 +95,9 @@ class TrainArguments:
     checkpoint_total_limit: int = option(2, "checkpoints kept")
     resume_anyway: bool = option(False, "go on from a checkpoint of another model, data or batch size than now")
     log_steps: int = option(50, "steps per line of train_log.jsonl")
+    finish_minutes: float | None = option(
+        None, "rate and depth follow the clock, not the steps: training ends, decayed, so long after its start"
+    )
     time_limit_minutes: float | None = option(None, "stop with a checkpoint after this long; the same command goes on")
     hub_strategy: Literal["end", "every_save"] = option(
         "end", "when --push_to_hub publishes; every_save does so with each checkpoint too, in the background"
@@ -127,7 +132,7 @@ class TrainArguments:
             require(value is None or value >= 1, f"{name}={value} must be at least 1")
         for name in ("adam_beta1", "adam_beta2", "muon_momentum"):
             require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)} must be at least 0 and below 1")
-        for name in ("max_grad_norm", "time_limit_minutes", "price_per_hour"):
+        for name in ("max_grad_norm", "finish_minutes", "time_limit_minutes", "price_per_hour"):
             value = getattr(self, name)
             require(value is None or value > 0, f"{name}={value} must be positive")
         require(1 <= self.muon_ns_steps < 100, f"muon_ns_steps={self.muon_ns_steps} must be from 1 to 99")

@@ -35,7 +35,7 @@ from .storage import (
 
 FOLDER_NAME = re.compile(r"step-(\d{8})")
 OTHER_DATA = "other data (these are not the training puzzles that the run was started with)"
-PROGRESS = ("step", "best_accuracy", "seconds", "device_seconds")  # fields of the state that are numbers
+PROGRESS = ("step", "progress", "best_accuracy", "seconds", "device_seconds")  # fields of the state that are numbers
 
 
 @dataclass
@@ -46,6 +46,7 @@ class TrainState:
         model, average, optimizers: weights and what moves them.
         carry: puzzles being worked on by this process, or `None` before the first step.
         step: optimizer steps done; the order of examples and all random draws follow from it and the seed.
+        progress: share of the schedule that is done, see `Pace`; `None` until that has started.
         best_accuracy: highest exact accuracy of the periodic evaluations.
         seconds: time spent training, over all runs.
         device_seconds: the same, times the GPUs, or CPU cores, in use.
@@ -56,6 +57,7 @@ class TrainState:
     optimizers: list[Optimizer]
     carry: TrmCarry | None = None
     step: int = 0
+    progress: float | None = None
     best_accuracy: float = -1.0
     seconds: float = 0.0
     device_seconds: float = 0.0
@@ -184,7 +186,7 @@ def load_checkpoint(
         carry.answer_state, carry.latent_state = carry.answer_state.to(dtype), carry.latent_state.to(dtype)
         state.carry = carry
     for name in PROGRESS:
-        setattr(state, name, record[name])
+        setattr(state, name, record.get(name))
     return True
 
 

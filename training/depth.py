@@ -32,6 +32,7 @@ class DepthSchedule:
 
     def __init__(self, stages: list[str] | None, config: TrmConfig, max_steps: int):
         self.max_steps = max_steps
+        self.gradient_cycles = config.gradient_cycles
         self.full: dict[str, int] = {name: getattr(config, name) for name in DEPTH_FIELDS}
         self.stages: list[tuple[float, dict[str, int]]] = []
         before = 0.0
@@ -44,7 +45,22 @@ class DepthSchedule:
             self.stages.append((until, depth))
             before = until
 
-    def at(self, step: int) -> dict[str, int]:
+    def at(self, step: float) -> dict[str, int]:
         """Each of `DEPTH_FIELDS` at a step, counted from 0."""
         stage = next((depth for until, depth in self.stages if step < round(until * self.max_steps)), {})
         return self.full | stage
+
+    def rest(self, step: float) -> list[tuple[float, int]]:
+        """What is left of training at a step: how many steps of each depth, and how much work each of them is.
+
+        The work is counted in applications of the network; the backward pass of one is as much as two.
+        """
+        left = []
+        for until in [*(until for until, _ in self.stages), 1.0]:
+            end = round(until * self.max_steps)
+            if end > step:
+                depth = self.at(step)
+                passes = depth["deep_cycles"] + 2 * min(depth["deep_cycles"], self.gradient_cycles)
+                left.append((end - step, passes * (depth["latent_cycles"] + 1)))
+                step = end
+        return left

@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch.nn.utils import clip_grads_with_norm_
 from tqdm.auto import tqdm
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
@@ -22,6 +23,7 @@ from modeling_trm.modeling_trm import IGNORE_INDEX
 from .arc_evaluation import evaluate_arc, write_json
 from .arguments import TrainArguments, UserError, require
 from .batches import TrainBatches, first_carry
+from .cards import RESULTS
 from .checkpoint import TrainState, list_checkpoints, load_checkpoint, save_checkpoint, save_model
 from .depth import DepthSchedule
 from .devices import (
@@ -38,6 +40,7 @@ from .exchange import average_gradients, copy_from_first
 from .guards import are_finite, check_step, name_culprit
 from .metrics import Meters, TrainLog, progress_line
 from .optimizers import ExponentialAverage, build_optimizers, learning_rate_factor, learning_rates
+from .pace import Pace
 from .stopping import Stopper
 from .storage import failure_of
 from .transfer import PUZZLE_TABLE, RECORD_NAME, puzzle_record, start_from
@@ -87,7 +90,8 @@ def train(
             the model as it is then into a folder, at any time.
 
     Returns:
-        The final state, or `None` if the time limit or a signal (SIGTERM, SIGUSR1) ended the run, with a checkpoint.
+        The final state, or `None` if the time limit or a signal (SIGTERM, SIGUSR1) ended the run, with a checkpoint
+        and, unless a finished model or another run's is in the folder, the averaged weights so far.
 
     Raises:
         UserError: the recipe does not fit the processes, or an earlier run in the same folder; too many steps in a row
@@ -124,16 +128,16 @@ def train(
     )
     with autocast():
         resumed = load_checkpoint(state, output_dir, accelerator, settings, args.resume_anyway)
+    pace = Pace(args, state, schedule, accelerator)
     if resumed:
-        accelerator.print(f"going on from step {state.step} of {args.max_steps}")
+        accelerator.print(f"going on from {pace.place}")
     hint_at_idle_cores(accelerator)
     if args.mixed_precision == "bf16" and not has_bf16(accelerator.device):
         accelerator.print("this device has no bf16 instructions: training in float32, which takes about twice as long")
     if args.activation_checkpointing:
         checkpoint_activations(model)
-    if args.compile:
-        # A schedule of depth changes the step, which would compile anew, but not the network.
-        compile_network(model, accelerator, whole_step=args.depth_schedule is None)
+    if args.compile != "none":
+        compile_network(model, accelerator, whole_step=args.compile == "step")
         if accelerator.device.type == "cuda":  # where evaluations are large enough to be worth it
             compile_network(state.averaged_model, accelerator, batch_sizes_vary=True)
     # The puzzle embeddings have sparse gradients, which their optimizer exchanges.
@@ -147,6 +151,8 @@ def train(
     save = partial(save_checkpoint, state, output_dir, accelerator, settings, args)
     stopper = Stopper(accelerator, args.time_limit_minutes)
     weights_dtype = getattr(torch, args.weights_dtype)
+    has_model, has_results = ((output_dir / name).exists() for name in (SAFE_WEIGHTS_NAME, RESULTS))
+    is_own_model = not has_results and (resumed or not has_model)
 
     def tell(line: str) -> None:
         if accelerator.is_main_process:
@@ -160,6 +166,11 @@ def train(
     def publish(folder: Path) -> None:
         if accelerator.is_main_process:
             write_model(state.averaged_model, folder)
+
+    def leave_unfinished() -> None:
+        """What a stop leaves beside the checkpoint, unless a finished model, or another run's, is there."""
+        if is_own_model:
+            publish(output_dir)
 
     def record(scores: dict[str, Any]) -> None:
         log.write(state.step, {"eval": scores, "eval_exact_accuracy": scores["exact_accuracy"]})
@@ -176,15 +187,19 @@ def train(
     start, seconds_before, device_seconds_before = time.perf_counter(), state.seconds, state.device_seconds
     devices = accelerator.num_processes * (torch.get_num_threads() if accelerator.device.type == "cpu" else 1)
     save_is_due, skipped_in_a_row = False, 0
-    progress = tqdm(total=args.max_steps, initial=state.step, unit="step", disable=not accelerator.is_main_process)
+    total = args.max_steps if args.finish_minutes is None else None
+    progress = tqdm(total=total, initial=state.step, unit="step", disable=not accelerator.is_main_process)
 
-    while state.step < args.max_steps:
-        factor = learning_rate_factor(state.step + 1, args.warmup_steps, args.max_steps, args.min_learning_rate_ratio)
+    while not pace.is_over:
+        pace.begin_step()
+        factor = learning_rate_factor(
+            min(pace.position + 1, args.max_steps), args.warmup_steps, args.max_steps, args.min_learning_rate_ratio
+        )
         for optimizer in state.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
 
-        depth = schedule.at(state.step)
+        depth = schedule.at(pace.position)
         batch = batches(state.step, depth["max_supervision_steps"])
         with autocast():
             output = model(**batch, carry=batches.repose(state.carry, state.step), **depth)
@@ -211,20 +226,23 @@ def train(
                 )
         model.zero_grad()
         state.step += 1
+        pace.end_step()
         seconds = time.perf_counter() - start
         state.seconds = seconds_before + seconds
         state.device_seconds = device_seconds_before + seconds * devices
         meters.update(output, gradient_norm, is_skipped=not is_finite)
         progress.update()
 
-        is_last = state.step == args.max_steps
+        is_last = pace.is_over
+        if (estimate := pace.estimate()) is not None:
+            tell(estimate)
         if is_last:
             stopper.limit = float("inf")  # a run that is done is not stopped
         stop_reason = stopper.reason(now=is_last)
         if state.step % args.log_steps == 0 or is_last:
             means = meters.report()
             times = {"seconds": state.seconds, "cpu_seconds": time.process_time()}
-            log.write(state.step, {**means, **learning_rates(state.optimizers), **times})
+            log.write(state.step, {**means, **learning_rates(state.optimizers), "progress": state.progress, **times})
             progress.set_postfix_str(progress_line(means))
         is_due = args.eval_steps is not None and (state.step % args.eval_steps == 0 or is_last)
         if is_due and stop_reason is None:
@@ -254,9 +272,10 @@ def train(
                 on_save(state, partial(write_model, deepcopy(state.averaged_model)))
         if stop_reason is not None:
             progress.close()
-            accelerator.print(
-                f"{stop_reason}: stopped at step {state.step} of {args.max_steps}; the same command goes on"
-            )
+            failure = failure_of(leave_unfinished, accelerator)
+            if failure is not None:
+                accelerator.print(f"warning: the model so far could not be written to {output_dir}: {failure}")
+            accelerator.print(f"{stop_reason}: stopped at {pace.place}; the same command goes on")
             return None
     progress.close()
     if weights_dtype != torch.float32:

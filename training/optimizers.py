@@ -205,7 +205,7 @@ def build_optimizers(model: TrmForPuzzleSolving, args: TrainArguments) -> list[O
     return optimizers
 
 
-def learning_rate_factor(step: int, warmup_steps: int, total_steps: int, min_ratio: float) -> float:
+def learning_rate_factor(step: float, warmup_steps: int, total_steps: int, min_ratio: float) -> float:
     """Share of the base learning rate at a step, counted from 1: linear warm-up, then cosine down to `min_ratio`.
 
     The official rule, also past the end, where the cosine rises again. `min_ratio` 1 is a constant rate.
