@@ -3,6 +3,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
 _cache = tempfile.TemporaryDirectory(prefix="trm-tests-")
@@ -12,6 +13,7 @@ for _name in ("HF_DATASETS_CACHE", "HF_MODULES_CACHE", "HF_HUB_CACHE"):
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start as well: two workers run at a time
 
 import pytest  # noqa: E402
+import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 from datasets_scripts.tasks import Puzzles, load_puzzles  # noqa: E402
@@ -27,6 +29,15 @@ def sudoku_splits() -> dict[str, dict[str, Puzzles]]:
         config: {split: load_puzzles("sudoku", config, split) for split in ("train", "test")}
         for config in ("hard", "hard-sample", "easy-sample", "mini-6x6")
     }
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For goldens that were made so: training steps amplify another order of summation a lot."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

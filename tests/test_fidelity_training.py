@@ -55,6 +55,7 @@ def test_learning_rates() -> None:
             assert case["base_lr"] * factor == pytest.approx(expected, rel=1e-9, abs=1e-15), (case, step)
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("rule", ["official", "published"])
 @pytest.mark.parametrize("mixer", ["attn", "mlp_t"])
 def test_six_training_steps(mixer: str, rule: str) -> None:
