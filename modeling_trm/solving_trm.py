@@ -11,10 +11,11 @@ depend on what else was in the batch, but for rounding.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
-from itertools import compress
+from itertools import chain
 from numbers import Integral, Real
 from types import NoneType
 from typing import Any, Literal, NamedTuple
@@ -63,7 +64,7 @@ class TrmSolution(ModelOutput):
 
 
 class SolvingMixin:
-    """`solve` for a model with `model.embed`, `model.initial_states`, `model.recur` and the two heads."""
+    """`solve` for a model whose `model` is one deep recursion, with the two heads on its answer state."""
 
     config: Any
 
@@ -267,16 +268,25 @@ class Puzzle:
 
 @dataclass
 class Attempt:
-    """One trajectory; what follows `number` is known when it is done, but for the trace of answers and logits."""
+    """One trajectory: the latest halting logit, and the answer when it is done."""
 
     puzzle: Puzzle
     number: int
     trace: list[tuple[Tensor, float]] = field(default_factory=list)
-    answer: Tensor | None = None  # [seq]
+    answer: Tensor | None = None  # [seq], on the host
     halt_logit: float = 0.0
     steps: int = 0
     halted: bool = False
     accepted: bool = False  # verified, or halted where there is no verifier
+
+    def step(self, plan: Plan, halt_logit: float, is_finite: float, verified: float | None = None) -> bool:
+        """Notes what a supervision step came to; whether the attempt is done."""
+        if not (is_finite and math.isfinite(halt_logit)):  # broken weights must not look like answers
+            noise = f"noise_std={plan.noise_std} is too much, or " if plan.noise_std > 0 else ""
+            raise ValueError(f"the logits are not finite: {noise}the model's weights hold NaN or infinite values")
+        self.steps, self.halt_logit, self.halted = self.steps + 1, halt_logit, halt_logit > plan.halt_threshold
+        self.accepted = self.halted if verified is None else bool(verified)
+        return (self.accepted and self.steps >= plan.min_steps) or self.steps >= plan.max_steps
 
 
 def choose(attempts: list[Attempt], selection: str) -> Attempt:
@@ -301,12 +311,13 @@ def choose(attempts: list[Attempt], selection: str) -> Attempt:
 class Rows(NamedTuple):
     """The attempts being worked on, one per row of every tensor."""
 
-    input_ids: Tensor  # [rows, seq], the view of the puzzle that the model sees
+    input_ids: Tensor  # [rows, seq]
+    view: Tensor  # [rows, seq], the view of the puzzle that the model sees
+    puzzle_ids: Tensor  # int64 [rows]
     key: Tensor  # int64 [rows]
     number: Tensor  # int64 [rows]
     steps: Tensor  # int64 [rows]
-    embeds: Tensor  # [rows, prefix + seq, hidden], as the states
-    answer_state: Tensor
+    answer_state: Tensor  # [rows, prefix + seq, hidden]
     latent_state: Tensor
 
     def select(self, rows: Tensor) -> Rows:
@@ -317,7 +328,10 @@ class Rows(NamedTuple):
 
 
 class Queue:
-    """Puzzles waiting for a row of the batch, attempts that have one, and batches of the stream not yet handed out."""
+    """Puzzles waiting for a row of the batch, attempts that have one, and batches of the stream not yet handed out.
+
+    What decides about a row is read from the device once per step; an answer is read when its attempt leaves.
+    """
 
     def __init__(self, model: Any, plan: Plan):
         self.model, self.plan, self.batch_size = model, plan, plan.batch_size
@@ -325,6 +339,8 @@ class Queue:
         self.waiting: deque[Attempt] = deque()
         self.working: list[Attempt] = []  # the attempts of `rows`
         self.rows: Rows | None = None
+        tensors = chain(model.parameters(), model.buffers())  # those that are offloaded are on no device
+        self.device = next((tensor.device for tensor in tensors if not tensor.is_meta), torch.device("cpu"))
 
     @torch.no_grad()
     def solve(self, batches: Iterable[tuple[Tensor, Tensor | None]]) -> Iterator[TrmSolution]:
@@ -355,10 +371,10 @@ class Queue:
     def read(self, input_ids: Tensor, puzzle_ids: Tensor | None) -> None:
         """Checks a batch of the stream and begins the first attempt at each of its puzzles."""
         check_puzzles(self.model.config, input_ids, puzzle_ids)
-        input_ids = input_ids.to(self.model.device)
+        input_ids = input_ids.to(self.device)
         if puzzle_ids is None:
             puzzle_ids = torch.zeros(len(input_ids), dtype=torch.long)
-        puzzle_ids = puzzle_ids.to(self.model.device)
+        puzzle_ids = puzzle_ids.to(self.device)
         columns = (input_ids, puzzle_ids, fingerprint(input_ids, puzzle_ids))
         puzzles = [Puzzle(*row) for row in zip(*(column.unbind() for column in columns), strict=True)]
         self.open.append(puzzles)
@@ -371,11 +387,16 @@ class Queue:
         input_ids, puzzle_ids, key = (
             torch.stack([getattr(puzzle, name) for puzzle in puzzles]) for name in ("input_ids", "puzzle_id", "key")
         )
-        number = torch.tensor([attempt.number for attempt in attempts], device=key.device)
-        embeds = self.model.model.embed(self.view(input_ids, key, number), puzzle_ids)
+        number = self.send([attempt.number for attempt in attempts])
+        view = self.view(input_ids, key, number)
         noise_key = random_bits(self.plan.seed, number, key, 1, purpose="initial states")[:, 0]
-        states = self.model.model.initial_states(len(attempts), noise_key)
-        return Rows(input_ids, key, number, torch.zeros_like(key), embeds, *states)
+        states = self.model.model(view, puzzle_ids, noise_key=noise_key, deep_cycles=0)[:2]
+        return Rows(input_ids, view, puzzle_ids, key, number, torch.zeros_like(key), *states)
+
+    def send(self, numbers: list[int]) -> Tensor:
+        """Integers on the device, int64; the host does not wait for it."""
+        on_cuda = self.device.type == "cuda"
+        return torch.tensor(numbers, pin_memory=on_cuda).to(self.device, non_blocking=on_cuda)
 
     def view(self, tokens: Tensor, key: Tensor, number: Tensor, back: bool = False) -> Tensor:
         """Puzzles as their attempts pose them, or with `back` such answers as answers to the puzzles: [rows, seq]."""
@@ -396,83 +417,74 @@ class Queue:
                 state + plan.noise_std * state_normals(key, size).view(state.shape).to(state.dtype)
                 for state, key in zip((answer_state, latent_state), keys, strict=True)
             )
-        answer_state, latent_state = self.recur(rows.embeds, answer_state, latent_state)
+        answer_state, latent_state = self.recur(rows.view, rows.puzzle_ids, answer_state, latent_state)
         rows = rows._replace(steps=steps, answer_state=answer_state, latent_state=latent_state)
+        logits = self.model.answer_logits(answer_state)
+        halt_logits = self.model.halt_logits(answer_state)
 
-        halt_logits = finite(self.model.halt_logits(answer_state), "halting", plan.noise_std)
-        accepted = halted = halt_logits > plan.halt_threshold
+        columns = [halt_logits, logits.isfinite().flatten(1).all(1)]
         if plan.verify or plan.return_steps:
-            answers = self.answers(rows)
+            answers = self.view(logits.argmax(-1), rows.key, rows.number, back=True)
         if plan.verify:
-            accepted = plan.verify(rows.input_ids, answers)
-        if plan.return_steps:
-            for attempt, answer, logit in zip(self.working, answers.unbind(), halt_logits.tolist(), strict=True):
-                attempt.trace.append((answer, logit))
-        done = (accepted & (steps >= plan.min_steps)) | (steps >= plan.max_steps)
-        if done.any():
-            # An answer is read once, when its attempt leaves, unless every step asks for it.
-            answers = answers[done] if plan.verify or plan.return_steps else self.answers(rows.select(done))
-            columns = (halt_logits[done], steps[done], halted[done], accepted[done])
-            facts = zip(answers.unbind(), *(column.tolist() for column in columns), strict=True)
-            leaves = done.tolist()
-            for attempt, fact in zip(compress(self.working, leaves), facts, strict=True):
-                attempt.answer, attempt.halt_logit, attempt.steps, attempt.halted, attempt.accepted = fact
+            columns.append(plan.verify(rows.input_ids, answers))
+        facts = torch.stack([column.to(halt_logits.dtype) for column in columns]).tolist()
+        shown = answers.cpu() if plan.return_steps else None
+        leaving: list[int] = []
+        staying: list[int] = []
+        for row, (attempt, *fact) in enumerate(zip(self.working, *facts, strict=True)):
+            done = attempt.step(plan, *fact)
+            (leaving if done else staying).append(row)
+            if shown is not None:
+                attempt.trace.append((shown[row], attempt.halt_logit))
+        if leaving:
+            left, stay = self.send(leaving + staying).split([len(leaving), len(staying)])
+            if shown is not None:
+                answers = shown[leaving]
+            elif plan.verify:
+                answers = answers[left].cpu()
+            else:
+                answers = self.view(logits[left].argmax(-1), rows.key[left], rows.number[left], back=True).cpu()
+            attempts = [self.working[row] for row in leaving]
+            for attempt, answer in zip(attempts, answers, strict=True):
+                attempt.answer = answer
                 self.waiting.extendleft(reversed(attempt.puzzle.end(attempt, plan)))
-            self.working = [attempt for attempt, leave in zip(self.working, leaves, strict=True) if not leave]
-            rows = rows.select(~done)
+            self.working = [self.working[row] for row in staying]
+            rows = rows.select(stay)
         self.rows = rows
 
     @property
     def has_buckets(self) -> bool:
         """Whether shapes may be compiled or captured in CUDA graphs, so that there should be few."""
-        return self.model.device.type != "cpu"
+        return self.device.type != "cpu"
 
-    def recur(self, *states: Tensor) -> list[Tensor]:
-        """The deep recursion of states [rows, prefix + seq, hidden], in buckets of a power of two or a full batch."""
-        count = len(states[0])
+    def recur(self, *columns: Tensor) -> list[Tensor]:
+        """Both states after a deep recursion of rows of its inputs, in buckets of a power of two or a full batch."""
+        count = len(columns[0])
         if self.has_buckets:
             room = min(1 << (count - 1).bit_length(), max(count, self.batch_size)) - count
             if room > 0:
-                states = tuple(torch.cat([state, state[:1].expand(room, *state.shape[1:])]) for state in states)
-        return [state[:count] for state in self.model.model.recur(*states)]
-
-    def answers(self, rows: Rows) -> Tensor:
-        """The answers that the rows' states hold, to the puzzles as they were given, int64 [rows, seq]."""
-        logits = finite(self.model.answer_logits(rows.answer_state), "answer's", self.plan.noise_std)
-        return self.view(logits.argmax(-1), rows.key, rows.number, back=True)
+                columns = tuple(torch.cat([column, column[:1].expand(room, *column.shape[1:])]) for column in columns)
+        return [state[:count] for state in self.model.model(*columns)[:2]]
 
     def solution(self, puzzles: list[Puzzle]) -> TrmSolution:
         """The results of one batch of the stream."""
         chosen = [choose(puzzle.attempts, self.plan.selection) for puzzle in puzzles]
-        device = self.model.device
         solution = TrmSolution(
             answers=torch.stack([attempt.answer for attempt in chosen]),
-            halt_logits=torch.tensor([attempt.halt_logit for attempt in chosen], device=device),
-            steps=torch.tensor([attempt.steps for attempt in chosen], device=device),
-            halted=torch.tensor([attempt.halted for attempt in chosen], device=device),
-            attempts=torch.tensor([len(puzzle.attempts) for puzzle in puzzles], device=device),
-            total_steps=torch.tensor(
-                [sum(attempt.steps for attempt in puzzle.attempts) for puzzle in puzzles], device=device
-            ),
+            halt_logits=torch.tensor([attempt.halt_logit for attempt in chosen]),
+            steps=torch.tensor([attempt.steps for attempt in chosen]),
+            halted=torch.tensor([attempt.halted for attempt in chosen]),
+            attempts=torch.tensor([len(puzzle.attempts) for puzzle in puzzles]),
+            total_steps=torch.tensor([sum(attempt.steps for attempt in puzzle.attempts) for puzzle in puzzles]),
         )
         if self.plan.verify:
-            solution.verified = torch.tensor([attempt.accepted for attempt in chosen], device=device)
+            solution.verified = torch.tensor([attempt.accepted for attempt in chosen])
         if self.plan.return_steps:
             longest = max(attempt.steps for attempt in chosen)
             traces = [attempt.trace + attempt.trace[-1:] * (longest - attempt.steps) for attempt in chosen]
             solution.step_answers = torch.stack([torch.stack([answer for answer, _ in trace]) for trace in traces])
-            solution.step_halt_logits = torch.tensor(
-                [[logit for _, logit in trace] for trace in traces], device=device
-            )
-        return solution
-
-
-def finite(logits: Tensor, name: str, noise_std: float) -> Tensor:
-    """The logits, checked: broken weights must not look like answers."""
-    if not logits.isfinite().all():
-        noise = f"noise_std={noise_std} is too much, or " if noise_std > 0 else ""
-        raise ValueError(f"the {name} logits are not finite: {noise}the model's weights hold NaN or infinite values")
-    return logits
+            solution.step_halt_logits = torch.tensor([[logit for _, logit in trace] for trace in traces])
+        return TrmSolution(**{name: tensor.to(self.device) for name, tensor in solution.items()})
 
 
 def check_integers(name: str, tokens: Any) -> None:
@@ -489,7 +501,7 @@ def check_puzzles(config: Any, input_ids: Any, puzzle_ids: Any) -> None:
         raise ValueError(
             f"input_ids must be [batch, {config.seq_len}] with a batch of at least 1, not {list(input_ids.shape)}"
         )
-    low, high = int(input_ids.min()), int(input_ids.max())
+    low, high = torch.stack(input_ids.aminmax()).tolist()
     if low < 0 or high >= config.vocab_size:
         raise ValueError(f"input_ids holds tokens {low} to {high}, but this model knows 0 to {config.vocab_size - 1}")
     if puzzle_ids is None:
@@ -498,7 +510,7 @@ def check_puzzles(config: Any, input_ids: Any, puzzle_ids: Any) -> None:
     if puzzle_ids.shape != input_ids.shape[:1]:
         raise ValueError(f"puzzle_ids must be [{len(input_ids)}] ids, one per puzzle, not {list(puzzle_ids.shape)}")
     if config.num_puzzle_tokens > 0:
-        low, high = int(puzzle_ids.min()), int(puzzle_ids.max())
+        low, high = torch.stack(puzzle_ids.aminmax()).tolist()
         if low < 0 or high >= config.num_puzzles:
             raise ValueError(f"puzzle_ids must be ids from 0 to {config.num_puzzles - 1}, not from {low} to {high}")
 

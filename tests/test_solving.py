@@ -4,6 +4,7 @@
 import shutil
 from copy import deepcopy
 from functools import cache, partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from accelerate import Accelerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._dynamo.utils import counters
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmSolution
 from modeling_trm.randomness_trm import fingerprint, random_bits, state_normals
@@ -255,18 +258,17 @@ def test_a_tie_of_votes_goes_to_the_higher_mean_probability():
 def test_both_states_have_noise_of_their_own_at_every_step(monkeypatch):
     """Standard normals keyed by (seed, attempt and step, puzzle) times the deviation, on both states, nothing else."""
     solver, before, after = deepcopy(model()), [], []
-    initial_states = solver.model.initial_states
+    forward = solver.model.forward
 
-    def noted(*arguments):
-        before.append(initial_states(*arguments))
-        return before[-1]
-
-    def identity(embeds, *states):
-        after.append(states)
+    def identity(view, puzzle_ids, *states, **options):
+        if not states:
+            states = forward(view, puzzle_ids, **options)[:2]
+            before.append(states)
+        else:
+            after.append(states)
         return states
 
-    monkeypatch.setattr(solver.model, "initial_states", noted)
-    monkeypatch.setattr(solver.model, "recur", identity)
+    monkeypatch.setattr(solver.model, "forward", identity)
     options = {"noise_std": 0.25, "seed": 11, "attempts": 2, "halt_threshold": INFINITY, "max_steps": 2}
     solver.solve(puzzles(1), torch.tensor([2]), **options)
     key, (first, second) = fingerprint(puzzles(1), torch.tensor([2])), before
@@ -459,14 +461,15 @@ def test_buckets_change_no_answer_and_there_are_few(monkeypatch):
     """On a GPU rows are filled up to a power of two, or to the batch, so that compiled shapes can be reused."""
     solver, plan = model(), {"seed": 0, "attempts": 4, "noise_std": 0.3, "max_steps": 9}
     expected = joined(list(solver.solve_dataset(puzzles(45).split(7), batch_size=11, **plan)))
-    shapes, recur = set(), solver.model.recur
+    shapes, forward = set(), solver.model.forward
 
-    def counted(embeds, *states):
-        shapes.add(len(embeds))
-        return recur(embeds, *states)
+    def counted(view, puzzle_ids, *states, **options):
+        if states:
+            shapes.add(len(view))
+        return forward(view, puzzle_ids, *states, **options)
 
     monkeypatch.setattr(Queue, "has_buckets", True)
-    monkeypatch.setattr(solver.model, "recur", counted)
+    monkeypatch.setattr(solver.model, "forward", counted)
     assert_same(joined(list(solver.solve_dataset(puzzles(45).split(7), batch_size=11, **plan))), expected)
     assert shapes <= {1, 2, 4, 8, 11} and 11 in shapes
 
@@ -474,8 +477,47 @@ def test_buckets_change_no_answer_and_there_are_few(monkeypatch):
 def test_a_full_bucket_is_not_copied(monkeypatch):
     queue = Queue(model(), model().plan_solving(batch_size=11))
     monkeypatch.setattr(Queue, "has_buckets", True)
-    monkeypatch.setattr(model().model, "recur", lambda *states: states)
+    monkeypatch.setattr(model().model, "forward", lambda *states: states)
     for rows, copied in ((3, True), (4, False), (11, False)):
         states = torch.zeros(rows, 2, 2)
-        (same,) = queue.recur(states)
+        same, _ = queue.recur(states, states)
         assert torch.equal(same, states) and (same.data_ptr() != states.data_ptr()) == copied
+
+
+class HostWaits(TorchDispatchMode):
+    """Counts what makes the host wait for a device: numbers that are read, and masks, whose length must be known."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        masks = func is torch.ops.aten.index.Tensor and any(i is not None and i.dtype == torch.bool for i in args[1])
+        reads = func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        self.count += masks or reads
+        return func(*args, **(kwargs or {}))
+
+
+class HostCopies(TorchFunctionMode):
+    """Counts tensors that are copied to the host, which no dispatcher sees where they lie there anyway."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.count += func in (torch.Tensor.tolist, torch.Tensor.cpu, torch.Tensor.numpy)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("options", [{}, {"verify": looks_right}, {"return_steps": True}, {"selection": "vote"}])
+def test_the_host_waits_at_most_three_times_in_a_step(options, monkeypatch):
+    """Also where attempts leave and others begin, at views of their own."""
+    plan = {"attempts": 16, "noise_std": 0.3, "random_symmetry": symmetry_of_view, "seed": 0, "batch_size": 9}
+    totals, step = [], Queue.step
+    with HostWaits() as waits, HostCopies() as copies:
+        monkeypatch.setattr(Queue, "step", lambda queue: (step(queue), totals.append(waits.count + copies.count)))
+        model().solve(puzzles(40), **plan, **options)
+    steps = [later - earlier for earlier, later in pairwise(totals)]  # each with the attempts that began before it
+    assert len(steps) > 10
+    assert min(steps) >= 1 and max(steps) <= 3
