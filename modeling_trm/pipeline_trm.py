@@ -1,11 +1,14 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """`pipeline("puzzle-solving", model=...)`: puzzles as people write them in, answers and the steps towards them out."""
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from os import PathLike
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 from transformers import Pipeline
 
 from .processing_trm import as_lists
@@ -13,7 +16,7 @@ from .rendering_trm import changed_cells
 
 
 class PuzzleSolvingPipeline(Pipeline):
-    """Solves one puzzle or a list of them, in any form the processor reads.
+    """Solves one puzzle or several, in any form the processor reads.
 
         solve = pipeline("puzzle-solving", model="runs/sudoku_easy")
         solve("53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79")
@@ -42,14 +45,20 @@ class PuzzleSolvingPipeline(Pipeline):
     _load_feature_extractor = False
 
     def __call__(self, puzzles: Any, **options: Any) -> Any:
-        """One dictionary for one puzzle, a list of them for a list of puzzles, which are solved together.
+        """One dictionary for one puzzle, a list of them for several, which are solved together.
+
+        A generator, a `torch.utils.data.Dataset` or a streamed data set gives an iterator of dictionaries: it is read
+        as it is solved.
 
         Raises:
             ValueError: what is not a puzzle for this model, or a wrong option.
         """
-        puzzles = as_lists(puzzles)
         batch_size = {} if self._batch_size is None else {"batch_size": self._batch_size}  # as given to `pipeline`
-        results = self.run_single(puzzles, {}, self._forward_params | batch_size | options, {})
+        options = self._forward_params | batch_size | options
+        if isinstance(puzzles, (Iterator, Dataset)):
+            return self.stream(puzzles, **options)
+        puzzles = as_lists(puzzles)
+        results = self.run_single(puzzles, {}, options, {})
         return results if len(results) > 1 or self.processor.split(puzzles) == puzzles else results[0]
 
     def save_pretrained(self, save_directory: str | PathLike, **kwargs: Any) -> None:
@@ -63,14 +72,35 @@ class PuzzleSolvingPipeline(Pipeline):
     def preprocess(self, puzzles: Any) -> dict[str, Tensor]:
         return {"input_ids": self.processor(puzzles)["input_ids"]}
 
-    def _forward(self, inputs: dict[str, Tensor], verify: bool | Callable = False, **options: Any) -> dict[str, Any]:
+    def stream(self, puzzles: Any, batch_size: int = 256, **options: Any) -> Iterator[dict[str, Any]]:
+        """The results of puzzles in their order, read as they are solved."""
+        asked: deque[Tensor] = deque()
+
+        def batches() -> Iterator[Tensor]:
+            rows: list[list[int]] = []
+            for number, given in enumerate(puzzles, start=1):
+                rows += [self.processor.encode(puzzle, f"puzzle {number}") for puzzle in self.processor.split(given)]
+                if len(rows) >= batch_size:
+                    asked.append(torch.tensor(rows))
+                    yield asked[-1]
+                    rows = []
+            if rows:
+                asked.append(torch.tensor(rows))
+                yield asked[-1]
+
+        for solution in self.model.solve_dataset(batches(), batch_size=batch_size, **self.solve_options(**options)):
+            yield from self.postprocess({"input_ids": asked.popleft(), "solution": solution})
+
+    def solve_options(self, verify: bool | Callable = False, **options: Any) -> dict[str, Any]:
+        """The options of a call as those of `solve`, with what the processor knows of its puzzles."""
         processor = self.processor
         if verify is True and processor.verifier is None:
             raise ValueError("these puzzles have no rule of their own, which verify=True needs")
         symmetries = {name: getattr(processor, name) for name in ("random_symmetry", "num_symmetries")}
-        options = symmetries | options
-        options["verify"] = processor.verifier if verify is True else verify or None
-        return inputs | {"solution": self.model.solve(inputs["input_ids"], **options)}
+        return symmetries | options | {"verify": processor.verifier if verify is True else verify or None}
+
+    def _forward(self, inputs: dict[str, Tensor], **options: Any) -> dict[str, Any]:
+        return inputs | {"solution": self.model.solve(inputs["input_ids"], **self.solve_options(**options))}
 
     def postprocess(self, outputs: dict[str, Any]) -> list[dict[str, Any]]:
         solution = outputs["solution"]

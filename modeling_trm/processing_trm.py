@@ -3,7 +3,7 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
-from .rendering_trm import RenderingMixin
+from .rendering_trm import BLANK, RenderingMixin
 from .rules_trm import is_solved_maze, is_solved_sudoku
 from .symmetries_trm import Symmetry, dihedral_view, num_sudoku_symmetries, random_sudoku_symmetry
 
@@ -25,7 +25,8 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
 
     Args:
         vocabulary (`list[str]`):
-            The symbol of each token id; one character each, but for the padding `"<pad>"`.
+            The symbol of each token id, among them the padding `"<pad>"`. Where symbols are longer than a character,
+            those of a text are separated by blanks.
         height, width (`int`):
             Rows and columns of the grid; the model's `seq_len` is their product.
         box_height, box_width (`int`, *optional*):
@@ -108,11 +109,13 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
         """Reads one puzzle or a list of them.
 
         Args:
-            puzzles: a string of `height * width` symbols (white space and line breaks between them do not count), a
-                nested list or array [height, width] or [height * width] of symbols or of the numbers they show, or a
-                list of any of these, as which text with a whole puzzle per line is read too. A nested list may be
-                smaller than the grid: it lies in the upper left corner. An ARC task as a dictionary, or any of these
-                as JSON text, is read as well: its `test` inputs.
+            puzzles: a string of `height * width` symbols (white space and line breaks between them do not count, nor
+                do lines drawn between the boxes of a Sudoku), a nested list or array [height, width] or
+                [height * width] of symbols or of the numbers they show, a list of `height` strings of `width` symbols,
+                or several of these: a list, a generator, a column of a data set, or text with a whole puzzle per line.
+                Without a rule a grid of rows may be smaller than the canvas: it lies in the upper left corner. A row
+                of a data set is read for its `input` or `question`, an ARC task (a dictionary) for its `test` inputs,
+                and JSON text for any of these.
             return_tensors: only `"pt"`.
 
         Returns:
@@ -126,16 +129,19 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
         batch = self.split(puzzles)
         if not batch:
             raise ValueError("no puzzle given")
-        rows = [self._encode(puzzle, f"puzzle {number + 1}") for number, puzzle in enumerate(batch)]
+        rows = [self.encode(puzzle, f"puzzle {number}") for number, puzzle in enumerate(batch, start=1)]
         return BatchFeature({"input_ids": torch.tensor(rows, dtype=torch.long)})
 
     def decode(self, tokens: Tensor | Sequence[int], **kwargs) -> str:
-        """The symbols of one answer [height * width] as one string; padding becomes a blank space."""
-        return "".join(self._symbol(int(token)) for token in tokens)
+        """The symbols of one answer [height * width] as one string, which the processor reads back.
+
+        Symbols are separated by blanks where some are longer than a character; padding becomes a blank space.
+        """
+        return self._separator.join(self._shown(tokens))
 
     def batch_decode(self, tokens: Tensor | Sequence[Sequence[int]], **kwargs) -> list[str]:
         """The symbols of many answers [batch, height * width], one string each."""
-        return [self.decode(row) for row in tokens]
+        return [self.decode(row) for row in as_lists(tokens)]
 
     def to_grid(self, tokens: Tensor | Sequence[int]) -> list[list[str]]:
         """The symbols of one answer [height * width], row by row: `height` lists of `width`.
@@ -143,7 +149,7 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
         With an `end_marker` only the largest rectangle in the upper left corner that holds neither ends nor padding
         (the official rule), which may be empty.
         """
-        symbols = [self._symbol(int(token)) for token in tokens]
+        symbols = self._shown(tokens)
         rows = [symbols[start : start + self.width] for start in range(0, len(symbols), self.width)]
         if self.end_marker is None:
             return rows
@@ -154,27 +160,27 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
         return [row[: best[1]] for row in rows[: best[0]]]
 
     def split(self, puzzles: Any) -> list[Any]:
-        """The single puzzles in what the user gave: one puzzle, or a list of them."""
-        if isinstance(puzzles, str) and puzzles.lstrip()[:1] in ("{", "["):
+        """The single puzzles in what the user gave: one puzzle, or several."""
+        if isinstance(puzzles, str) and puzzles.lstrip()[:1] in {"{", "["} - set("".join(self.vocabulary)):
             puzzles = read_json(puzzles)
-        if isinstance(puzzles, dict):
-            return test_inputs(puzzles)
         puzzles, cells = as_lists(puzzles), self.height * self.width
+        if isinstance(puzzles, Mapping):
+            return test_inputs(puzzles)
         if isinstance(puzzles, str):
             lines = [line for line in puzzles.splitlines() if line.strip()]
-            return lines if len(lines) > 1 and any(len(line) == cells for line in lines) else [puzzles]
-        if depth(puzzles) == 0:
+            return lines if len(lines) > 1 and any(len(self._read(line)) == cells for line in lines) else [puzzles]
+        if not isinstance(puzzles, list):
             return [puzzles]
-        first = puzzles[0] if puzzles else ""
+        first = puzzles[0] if puzzles else None
         if isinstance(first, str):
-            return puzzles if len(first) != 1 else [puzzles]
-        is_batch = depth(first) == 2 or (depth(first) == 1 and len(first) == cells)
-        return puzzles if is_batch else [puzzles]
+            is_flat = cells > 1 and self._are_symbols(puzzles)
+            return [puzzles] if is_flat or self._are_rows(puzzles) else puzzles
+        is_batch = depth(first) == 2 or (depth(first) == 1 and (len(first) == cells or self._are_rows(first)))
+        return puzzles if is_batch or not puzzles else [puzzles]
 
-    def _encode(self, puzzle: Any, name: str) -> list[int]:
-        rows = self._rows(puzzle, name)
-        token_of = {symbol: token for token, symbol in enumerate(self.vocabulary) if symbol != PAD}
-        token_of |= {alias: token_of[symbol] for alias, symbol in self.aliases.items()}
+    def encode(self, puzzle: Any, name: str = "the puzzle") -> list[int]:
+        """The tokens of one puzzle, `height * width` of them; a `ValueError` begins with `name`."""
+        rows, token_of = self._rows(puzzle, name), self._token_of
         for number, row in enumerate(rows, 1):
             for column, symbol in enumerate(row, 1):
                 if symbol not in token_of:
@@ -191,21 +197,76 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
             canvas[number, : len(row)] = torch.tensor([token_of[symbol] for symbol in row])
         return canvas[: self.height, : self.width].flatten().tolist()
 
+    @property
+    def _token_of(self) -> dict[str, int]:
+        tokens = {symbol: token for token, symbol in enumerate(self.vocabulary) if symbol != PAD}
+        return tokens | {alias: tokens[symbol] for alias, symbol in self.aliases.items()}
+
+    @property
+    def _separator(self) -> str:
+        """What stands between the symbols of a text: nothing, if each is one character."""
+        symbols = [symbol for symbol in self.vocabulary if symbol != PAD]
+        if all(len(symbol) == 1 for symbol in symbols):
+            return ""
+        return "\t" if any(" " in symbol for symbol in symbols) else " "
+
+    def _shown(self, tokens: Tensor | Sequence[int]) -> list[str]:
+        shown = [" " if symbol == PAD else symbol for symbol in self.vocabulary]
+        return [shown[token] for token in as_lists(tokens)]
+
+    def _read(self, line: str) -> list[str]:
+        """The symbols of a line of text. Blanks are layout, unless a blank is a symbol."""
+        separator, known = self._separator, self._token_of
+        if not separator:
+            return list(line if " " in known else "".join(line.split()))
+        symbols: list[str] = []
+        for word in filter(None, line.split(separator.strip(" ") or None)):
+            is_several = word not in known and set(word) <= set(known)  # those of one character need no separator
+            symbols += word if is_several else [word]
+        return symbols
+
+    def _are_symbols(self, strings: list[Any]) -> bool:
+        """Whether each is a symbol, or a character that should be one: a flat grid."""
+        known = self._token_of
+        return all(isinstance(string, str) and (len(string) == 1 or string in known) for string in strings)
+
+    def _are_rows(self, strings: list[Any]) -> bool:
+        """Whether the strings are the rows of one grid, and not a puzzle each."""
+        if not all(isinstance(string, str) for string in strings) or self._are_symbols(strings):
+            return False
+        rows = [self._read(string) for string in strings]
+        return len(rows[0]) != self.height * self.width and self._fit(rows)
+
+    def _fit(self, rows: list[list[str]]) -> bool:
+        """Whether rows are a grid of this model's, which without a rule may be smaller than the canvas."""
+        height, width = len(rows), len(rows[0]) if rows else 0
+        if any(len(row) != width for row in rows):
+            return False
+        smaller = self.rule is None and 0 < height <= self.height and 0 < width <= self.width
+        return smaller or (height, width) == (self.height, self.width)
+
     def _rows(self, puzzle: Any, name: str) -> list[list[str]]:
         """The symbols of a puzzle, row by row; a `ValueError` if they are no grid of this model's."""
-        if not isinstance(puzzle, (str, list)):
+        if isinstance(puzzle, str):
+            text = without_borders(puzzle) if self.box_height else puzzle
+            rows = [row for line in text.splitlines() if (row := self._read(line))]
+            cells = text.split()
+            if self.box_height and not self._separator and len(cells) == self.height * self.width:
+                rows = [[cell if len(cell) == 1 else BLANK for cell in cells]]  # several digits are pencil marks
+        elif not isinstance(puzzle, list):
             raise ValueError(f"{name} must be a string, a list or an array, not {type(puzzle).__name__}")
-        if not isinstance(puzzle, str) and depth(puzzle) == 2:
+        elif depth(puzzle) == 2:
             rows = [[str(symbol) for symbol in row] for row in puzzle]
             if any(len(row) != len(rows[0]) for row in rows):
                 raise ValueError(f"{name} has rows of {sorted({len(row) for row in rows})} cells: give all as many")
-            smaller = self.rule is None and 0 < len(rows) <= self.height and 0 < len(rows[0]) <= self.width
-            if smaller or (len(rows), len(rows[0])) == (self.height, self.width):
-                return rows
-        if isinstance(puzzle, str):  # blanks are layout, unless a blank is a symbol
-            symbols = list("".join(puzzle.splitlines() if " " in self.vocabulary else puzzle.split()))
+        elif puzzle and self._are_rows(puzzle):
+            rows = [self._read(row) for row in puzzle]
         else:
-            symbols = [str(symbol) for symbol in flatten(puzzle)]
+            rows = [[str(symbol) for symbol in flatten(puzzle)]]
+        has_shape = len(rows) > 1 or self.height == 1 or (isinstance(puzzle, list) and depth(puzzle) == 2)
+        if has_shape and self._fit(rows):
+            return rows
+        symbols = flatten(rows)
         if len(symbols) != self.height * self.width:
             raise ValueError(
                 f"{name} has {len(symbols)} cells, but this model solves {self.height}x{self.width} grids "
@@ -213,27 +274,48 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
             )
         return [symbols[start : start + self.width] for start in range(0, len(symbols), self.width)]
 
-    def _symbol(self, token: int) -> str:
-        symbol = self.vocabulary[token]
-        return " " if symbol == PAD else symbol
-
 
 def as_lists(value: Any) -> Any:
-    """Arrays and tensors, also inside a list, as nested lists."""
+    """Arrays, tensors, columns, generators and whatever else can be iterated, also inside one another, as lists.
+
+    A row of a data set stands for its question; other dictionaries stay.
+    """
     if hasattr(value, "tolist"):
         return value.tolist()
-    return [as_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
+    if isinstance(value, Mapping):
+        question = next((name for name in ("input", "question") if name in value), None)
+        return value if question is None else as_lists(value[question])
+    if isinstance(value, (str, bytes)):
+        return value
+    try:
+        return [as_lists(item) for item in value]
+    except TypeError:  # a single number, or nothing of ours
+        return value
+
+
+def without_borders(text: str) -> str:
+    """A Sudoku that is drawn with lines between its boxes, without them."""
+    lines = [line for line in text.splitlines() if not (set("-=") & set(line) and set(line) <= set("|+-*.:=' \t"))]
+    return "\n".join(lines).replace("|", " ")
 
 
 def read_json(text: str) -> Any:
-    """JSON that is meant to be a puzzle, or several; a `ValueError` in one line if it is broken."""
+    """JSON that is meant to be a puzzle, or several, one after the other or one per line.
+
+    Raises:
+        ValueError: it is broken; in one line.
+    """
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"the puzzle begins like JSON, but is not: {error}") from None
+        lines = [line for line in text.splitlines() if line.strip()]
+        try:
+            return [json.loads(line) for line in lines]
+        except json.JSONDecodeError:
+            raise ValueError(f"the puzzle begins like JSON, but is not: {error}") from None
 
 
-def test_inputs(task: dict[str, Any]) -> list[Any]:
+def test_inputs(task: Mapping[str, Any]) -> list[Any]:
     """The grids to solve in an ARC task, `{"train": ..., "test": [{"input": grid}, ...]}`."""
     try:
         return [pair["input"] for pair in task["test"]]

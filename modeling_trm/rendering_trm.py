@@ -9,7 +9,6 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any
 
 Grid = Sequence[Sequence[str]]
@@ -33,11 +32,15 @@ ANSI_STYLES = {"given": "1", "settled": "34", "changed": "1;33", "wrong": "1;31"
 
 @dataclass(frozen=True)
 class Cell:
-    """A symbol, what is to be said about it (given, blank, settled, changed, wrong, right), and whether it is new."""
+    """A symbol, what is to be said about it (given, blank, settled, changed, wrong, right), and whether it is new.
+
+    A `tile` is drawn as a colour; a dot tells that it is new. Any other cell has its symbol, on a highlight.
+    """
 
     symbol: str
     kind: str
     changed: bool = False
+    tile: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,12 @@ def make_frames(result: dict[str, Any], box: Box, label: Grid | None = None) -> 
     """The puzzle, then the answer after each step (or only the last answer, if there is no trace)."""
     question = result["puzzle"]
     steps = result.get("trace") or [{"grid": result["grid"], "confidence": result["confidence"]}]
-    frames = [Frame("The puzzle", mark(question, question, question, box, None))]
+    grids = [question, *(step["grid"] for step in steps)]
+    is_tiled = box is None and all(len(symbol) == 1 for grid in grids for row in grid for symbol in row)
+    frames = [Frame("The puzzle", mark(question, question, question, box, None, is_tiled))]
     previous = question
     for number, step in enumerate(steps, start=1 if "trace" in result else result["steps"]):
-        rows = mark(step["grid"], question, previous, box, label)
+        rows = mark(step["grid"], question, previous, box, label, is_tiled)
         changed = sum(cell.changed for row in rows for cell in row)
         cells = "1 cell" if changed == 1 else f"{changed} cells"
         frames.append(Frame(f"After step {number}: {cells} changed, {step['confidence']:.1%} sure", rows))
@@ -93,24 +98,24 @@ def make_frames(result: dict[str, Any], box: Box, label: Grid | None = None) -> 
     return frames
 
 
-def mark(grid: Grid, question: Grid, previous: Grid, box: Box, label: Grid | None) -> list[list[Cell]]:
+def mark(grid: Grid, question: Grid, previous: Grid, box: Box, label: Grid | None, is_tiled: bool) -> list[list[Cell]]:
     """The cells of a grid with what is to be said about each; the grids may differ in size."""
     clashing = clashes(grid, box) if box else set()
 
     def cell(row: int, column: int) -> Cell:
         symbol, asked = grid[row][column], at(question, row, column)
-        changed = symbol != at(previous, row, column)
+        changed, tile = symbol != at(previous, row, column), is_tiled and symbol in TILES
         if label is not None:
             wrong = symbol != at(label, row, column)
         else:
             wrong = (row, column) in clashing or (box is not None and asked not in (symbol, BLANK))
         if wrong:
-            return Cell(symbol, "wrong", changed)
+            return Cell(symbol, "wrong", changed, tile)
         if symbol == asked:
-            return Cell(symbol, "blank" if symbol == BLANK else "given", changed)
+            return Cell(symbol, "blank" if symbol == BLANK else "given", changed, tile)
         if label is not None:
-            return Cell(symbol, "right", changed)
-        return Cell(symbol, "changed" if changed else "settled", changed)
+            return Cell(symbol, "right", changed, tile)
+        return Cell(symbol, "changed" if changed else "settled", changed, tile)
 
     return [[cell(row, column) for column in range(len(grid[row]))] for row in range(len(grid))]
 
@@ -141,20 +146,15 @@ def clashes(grid: Grid, box: tuple[int, int]) -> set[tuple[int, int]]:
     return {cell for cells in seen.values() if len(cells) > 1 for cell in cells}
 
 
-def is_tile(cell: Cell, box: Box) -> bool:
-    """Whether a cell is drawn as a colour; a dot tells that it is new. Any other has its symbol, on a highlight."""
-    return box is None and cell.symbol in TILES
-
-
-def background(cell: Cell, box: Box) -> str:
+def background(cell: Cell) -> str:
     """Colour behind a cell, hexadecimal."""
-    if is_tile(cell, box):
+    if cell.tile:
         return TILES[cell.symbol]
     return HIGHLIGHT if cell.changed else PAPER
 
 
-def is_written(cell: Cell, box: Box) -> bool:
-    return not is_tile(cell, box) and (cell.symbol not in (BLANK, OUTSIDE) or cell.kind == "wrong")
+def is_written(cell: Cell) -> bool:
+    return not cell.tile and (cell.symbol not in (BLANK, OUTSIDE) or cell.kind == "wrong")
 
 
 # Text
@@ -163,10 +163,10 @@ def is_written(cell: Cell, box: Box) -> bool:
 def draw_ansi(frames: list[Frame], box: Box) -> str:
     """All frames with colours: styled digits in a Sudoku, tiles of two columns in other grids, dotted where new."""
 
-    def styled(cell: Cell) -> str:
-        if not is_tile(cell, box):
-            return f"\033[{ANSI_STYLES[cell.kind]}m{cell.symbol}\033[0m"
-        fill = background(cell, box)
+    def styled(cell: Cell, width: int) -> str:
+        if not cell.tile:
+            return f"\033[{ANSI_STYLES[cell.kind]}m{cell.symbol:>{width}}\033[0m"
+        fill = background(cell)
         red, green, blue = (int(fill[start : start + 2], 16) for start in (0, 2, 4))
         ink = 30 if red + green + blue > 380 else 97
         return f"\033[{ink};48;2;{red};{green};{blue}m{'··' if cell.changed else '  '}\033[0m"
@@ -176,20 +176,24 @@ def draw_ansi(frames: list[Frame], box: Box) -> str:
 
 def draw_text(frames: list[Frame], box: Box) -> str:
     """All frames without colours."""
-    return "\n\n".join(f"{frame.caption}\n\n{lay_out(frame, box, attrgetter('symbol'))}" for frame in frames)
+
+    def plain(cell: Cell, width: int) -> str:
+        return f"{cell.symbol:>{width}}"
+
+    return "\n\n".join(f"{frame.caption}\n\n{lay_out(frame, box, plain)}" for frame in frames)
 
 
-def lay_out(frame: Frame, box: Box, styled: Callable[[Cell], str]) -> str:
-    """The lines of a grid; with `box` there are lines between the boxes."""
-    lines = []
+def lay_out(frame: Frame, box: Box, styled: Callable[[Cell, int], str]) -> str:
+    """The lines of a grid, in columns as wide as the longest symbol; with `box` there are lines between the boxes."""
+    lines, wide = [], max((len(cell.symbol) for row in frame.rows for cell in row), default=1)
     for number, row in enumerate(frame.rows):
-        cells = [styled(cell) for cell in row]
+        cells = [styled(cell, wide) for cell in row]
         if box is None:
-            lines.append("".join(cells))
+            lines.append(("" if wide == 1 else " ").join(cells))
             continue
         height, width = box
         if number and number % height == 0:
-            lines.append("+".join("-" * (2 * width + 1) for _ in range(len(row) // width)))
+            lines.append("+".join("-" * ((wide + 1) * width + 1) for _ in range(len(row) // width)))
         boxes = (" ".join(cells[start : start + width]) for start in range(0, len(cells), width))
         lines.append(" " + " | ".join(boxes) + " ")
     return "\n".join(lines)
@@ -215,13 +219,13 @@ def draw_frame(frame: Frame, box: Box) -> Any:
         for column, cell in enumerate(cells):
             x, y = left + column * size, head + row * size
             outline = f"#{FAINT}" if size >= 12 else None
-            draw.rectangle((x, y, x + size, y + size), f"#{background(cell, box)}", outline)
+            draw.rectangle((x, y, x + size, y + size), f"#{background(cell)}", outline)
             if cell.kind == "wrong" and not box:
                 draw.rectangle((x + 1, y + 1, x + size - 1, y + size - 1), None, f"#{INKS['wrong']}", 2)
-            if cell.changed and is_tile(cell, box):
+            if cell.changed and cell.tile:
                 start, end = 0.38 * size, 0.62 * size
                 draw.ellipse((x + start, y + start, x + end, y + end), f"#{PAPER}", f"#{INK}")
-            if is_written(cell, box):
+            if is_written(cell):
                 ink = f"#{INKS.get(cell.kind, INK)}"
                 draw.text((x + size / 2, y + size / 2), cell.symbol, ink, font, anchor="mm")
     if box:
@@ -323,9 +327,9 @@ def draw_html(frames: list[Frame], box: Box) -> str:
 
     def drawn(cell: Cell, row: int, column: int) -> tuple[str, str, str]:
         lines = ["top" if box and row % box[0] == 0 else None, "left" if box and column % box[1] == 0 else None]
-        new = "new" if cell.changed and is_tile(cell, box) else None
+        new = "new" if cell.changed and cell.tile else None
         classes = " ".join(filter(None, [cell.kind, new, *lines]))
-        return cell.symbol if is_written(cell, box) else "", classes, f"#{background(cell, box)}"
+        return cell.symbol if is_written(cell) else "", classes, f"#{background(cell)}"
 
     def grid(frame: Frame) -> list[list[tuple[str, str, str]]]:
         return [

@@ -6,13 +6,16 @@ import os
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
 from transformers import pipeline
+from transformers.pipelines.pt_utils import KeyDataset
 
 from modeling_trm import PuzzleSolvingPipeline, TrmConfig, TrmForPuzzleSolving, TrmProcessor
 from modeling_trm.__main__ import main
@@ -129,6 +132,33 @@ def test_what_is_called_solved(solver, believes, keeps_rules, monkeypatch):
     monkeypatch.setattr(TrmProcessor, "verifier", None)
     result = solver(PUZZLE, halt_threshold=threshold)
     assert result["solved"] == believes and "verified" not in result
+
+
+def test_a_column_is_a_list_and_what_is_streamed_is_an_iterator(solver):
+    data = datasets.Dataset.from_dict({"question": [PUZZLE, OTHER, PUZZLE]})
+    expected = solver([PUZZLE, OTHER, PUZZLE])
+    assert_same(solver(data["question"]), expected)
+    assert solver([PUZZLE[start : start + 6] for start in range(0, 36, 6)])["answer"] == expected[0]["answer"]
+    for stream in (iter(data["question"]), KeyDataset(data, "question"), data.to_iterable_dataset()):
+        results = solver(stream, batch_size=2)
+        assert isinstance(results, Iterator)
+        assert_same(list(results), expected)
+
+
+def test_a_generator_is_read_as_it_is_solved(solver):
+    taken = []
+
+    def puzzles():
+        for number in range(10**9):
+            taken.append(number)
+            yield PUZZLE if number < 1000 else "123"
+
+    results = solver(puzzles(), batch_size=2, max_steps=2)
+    assert taken == []
+    assert next(results)["puzzle"] == solver.processor.to_grid(solver.processor(PUZZLE)["input_ids"][0])
+    assert len(taken) < 1000
+    with pytest.raises(ValueError, match="puzzle 1001 has 3 cells"):
+        list(results)
 
 
 @pytest.mark.parametrize(("puzzle", "message"), [("123", "puzzle 1 has 3 cells"), ([], "no puzzle given")])

@@ -5,11 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.pipelines.pt_utils import KeyDataset
 
 from datasets_scripts.arc_agi import to_canvas
 from datasets_scripts.tasks import TASKS, load_puzzles
@@ -24,6 +26,12 @@ ROWS = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5
 
 def as_text(board: list[int]) -> str:
     return "".join(str(digit) if digit else "." for digit in board)
+
+
+def drawn(lines: list[str]) -> str:
+    """Nine lines of nine, with lines between the boxes as Norvig draws them."""
+    rows = [" | ".join(" ".join(line[start : start + 3]) for start in (0, 3, 6)) for line in lines]
+    return "\n------+-------+------\n".join("\n".join(rows[start : start + 3]) for start in (0, 3, 6))
 
 
 def tokens_of(board: list[int]) -> list[int]:
@@ -68,11 +76,18 @@ def test_every_way_of_writing_a_puzzle(board: list[int]) -> None:
         "list of arrays": [array],
         "list of tensors": [torch.tensor(array)],
         "rows as arrays": list(array),
+        "rows as strings": lines,
+        "a row of a data set": {"question": text, "answer": text},
+        "a row in JSON": json.dumps({"input": symbols, "output": symbols}),
+        "lines between the boxes": drawn(lines),
+        "borders": f"+{'-' * 7}+\n{drawn(lines)}\n'{'-' * 7}'",
+        "generator of symbols": iter(text),
     }
     for name, way in ways.items():
         assert SUDOKU(way)["input_ids"].tolist() == [tokens_of(board)], name
 
 
+@settings(max_examples=15)
 @given(boards=st.lists(BOARDS, min_size=1, max_size=3))
 def test_batches(boards: list[list[int]]) -> None:
     """A list of puzzles, or one array of them, in every form."""
@@ -88,6 +103,14 @@ def test_batches(boards: list[list[int]]) -> None:
         "tensor": torch.tensor(arrays),
         "flat tensor": torch.tensor(boards),
         "list of tensors": list(torch.tensor(arrays)),
+        "lists of rows": [[text[start : start + 9] for start in range(0, 81, 9)] for text in texts],
+        "generator": (text for text in texts),
+        "column": datasets.Dataset.from_dict({"question": texts})["question"],
+        "column of lists": datasets.Dataset.from_dict({"question": arrays.tolist()})["question"],
+        "data set": datasets.Dataset.from_dict({"question": texts, "answer": texts}),
+        "KeyDataset": KeyDataset(datasets.Dataset.from_dict({"question": texts}), "question"),
+        "streamed data set": datasets.Dataset.from_dict({"question": texts}).to_iterable_dataset(),
+        "rows in JSON lines": "\n".join(json.dumps({"question": text}) for text in texts),
         "mixed": [texts[0], *arrays.tolist()[1:]],
     }
     for name, way in ways.items():
@@ -126,7 +149,8 @@ def test_an_unknown_number_is_named_with_its_place(number: float) -> None:
         (7, "puzzle 1 must be a string, a list or an array, not int"),
         (None, "puzzle 1 must be .* not NoneType"),
         (ROWS.encode(), "puzzle 1 must be .* not bytes"),
-        ((row for row in ROWS), "puzzle 1 must be .* not generator"),
+        ((row for row in (ROWS, ROWS[1:])), "puzzle 2 has 80 cells"),
+        ([ROWS[:9]] * 8, "puzzle 1 has 9 cells"),
         ([ROWS, None], "puzzle 2 must be .* not NoneType"),
         (f"{ROWS}\n{ROWS[:-1]}\n", "puzzle 2 has 80 cells"),
     ],
@@ -292,3 +316,59 @@ def test_the_rule_follows_the_boxes(boxes: tuple[int, int]) -> None:
     wrong = answer.clone()
     wrong[0, :2] = answer[0, :2].flip(0)
     assert verify(torch.ones_like(answer), wrong).tolist() == [False]
+
+
+def test_a_sudoku_with_pencil_marks_has_blanks_there() -> None:
+    """As programs draw it: every cell as wide as the longest, with borders."""
+    marked = [digit if digit != "." else "148" for digit in ROWS]
+    boxes = [" ".join(f"{cell:4}" for cell in marked[start : start + 3]) for start in range(0, 81, 3)]
+    rows = [f"| {' | '.join(boxes[start : start + 3])} |" for start in range(0, 27, 3)]
+    bands = "\n:---+---+---:\n".join("\n".join(rows[start : start + 3]) for start in (0, 3, 6))
+    text = f".---.---.---.\n{bands}\n'---'---'---'"
+    assert torch.equal(SUDOKU(text)["input_ids"], SUDOKU(ROWS)["input_ids"])
+
+
+SYMBOLS = st.lists(st.text("0123456789-abcAB.[", min_size=1, max_size=3), min_size=1, max_size=30, unique=True)
+
+
+@given(symbols=SYMBOLS, height=st.integers(1, 4), width=st.integers(1, 5), data=st.data())
+def test_a_processor_reads_its_own_output_back(symbols: list[str], height: int, width: int, data: Any) -> None:
+    processor = TrmProcessor(["<pad>", *symbols], height, width)
+    cells = st.lists(st.integers(1, len(symbols)), min_size=height * width, max_size=height * width)
+    tokens = data.draw(cells)
+    assert processor(processor.decode(tokens))["input_ids"].tolist() == [tokens]
+    assert processor(processor.to_grid(tokens))["input_ids"].tolist() == [tokens]
+    assert processor(processor.batch_decode(torch.tensor([tokens, tokens])))["input_ids"].tolist() == [tokens, tokens]
+
+
+def test_long_symbols_are_separated_and_aligned() -> None:
+    numbers = TrmProcessor(["<pad>", *map(str, range(-50, 51))], 2, 3)
+    answer = numbers("3 -4 10\n22 -33 1")["input_ids"][0]
+    assert numbers.decode(answer) == "3 -4 10 22 -33 1"
+    assert numbers.to_grid(answer) == [["3", "-4", "10"], ["22", "-33", "1"]]
+    result = {"puzzle": numbers.to_grid(answer), "grid": numbers.to_grid(answer), "steps": 1, "confidence": 0.5}
+    assert numbers.render(result, "text").endswith("  3  -4  10\n 22 -33   1")
+    assert numbers.render(result, "ansi").count("\033[1m") == 12  # as text, not as colours
+
+
+def test_a_tensor_is_converted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each conversion makes the host wait for the device."""
+    conversions, tolist = [], torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda tensor: (conversions.append(1), tolist(tensor))[1])
+    monkeypatch.setattr(torch.Tensor, "__int__", None)
+    tokens = torch.ones(4, 81, dtype=torch.long)
+    for convert, given_tokens in (
+        (SUDOKU.batch_decode, tokens),
+        (SUDOKU.decode, tokens[0]),
+        (SUDOKU.to_grid, tokens[0]),
+    ):
+        conversions.clear()
+        convert(given_tokens)
+        assert len(conversions) == 1
+
+
+def test_a_small_grid_of_one_s_own_is_read_in_every_way_of_writing_it() -> None:
+    own = TrmProcessor(["<pad>", ".", "#", "o"], 3, 4)
+    for way in ([".#", "#o"], ".#\n#o", [[".", "#"], ["#", "o"]], {"input": [".#", "#o"], "output": ["..", ".."]}):
+        assert own(way)["input_ids"].tolist() == [[1, 2, 0, 0, 2, 3, 0, 0, 0, 0, 0, 0]], way
+    assert TrmProcessor(["<pad>", *"abc"], 1, 5)("abc")["input_ids"].tolist() == [[1, 2, 3, 0, 0]]
