@@ -363,11 +363,14 @@ class TrmModel(TrmPreTrainedModel):
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """The autocast dtype inside autocast, the parameters' dtype outside."""
-        device = self.embed_tokens.weight.device.type
+        """The autocast dtype inside autocast, the weights' dtype outside.
+
+        A buffer is asked, for weights that are offloaded are on no device that could say.
+        """
+        device = self.initial_answer_state.device.type
         if torch.is_autocast_enabled(device):
             return torch.get_autocast_dtype(device)
-        return self.embed_tokens.weight.dtype
+        return self.initial_answer_state.dtype
 
     def initial_states(self, batch: int, noise_key: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """y and z of a fresh puzzle, [batch, prefix + seq, hidden] each.
