@@ -16,7 +16,7 @@ from modeling_trm import TrmProcessor
 from modeling_trm.hub_trm import HubError
 from training.arc_evaluation import evaluate_arc, report_arc
 from training.arguments import EvalArguments, HubArguments, parse_arguments, require, run_command, user_errors
-from training.devices import choose_kernels, compile_network, start_accelerator
+from training.devices import compile_network, start_accelerator
 from training.evaluation import (
     check_fit,
     describe_run,
@@ -52,7 +52,6 @@ def main(command_line: list[str]) -> None:
     weights = weights_of(args.model)
     repository = open_for_results(hub, args.model, weights, print) if accelerator.is_main_process else None
     model = model.to(accelerator.device)
-    choose_kernels(model)
     if args.compile:
         compile_network(model, accelerator, batch_sizes_vary=True)
     run: Callable[..., dict] = evaluate

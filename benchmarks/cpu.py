@@ -22,7 +22,6 @@ from torch import Tensor
 from benchmarks.official import as_official
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving
-from training.devices import choose_kernels
 from training.evaluation import describe_run, load_model
 
 MIXERS = {"mlp": "none", "attention": "rope"}
@@ -39,9 +38,6 @@ def train_steps(config: TrmConfig, dtype: torch.dtype, batch: dict[str, Tensor])
     official, ours, compiled = (TrmForPuzzleSolving(config).train() for _ in range(3))
     official = as_official(official, dtype)
     compiled.model.network.compile(dynamic=False)
-    with autocast(dtype):
-        choose_kernels(ours)
-        choose_kernels(compiled)
 
     def step(model: TrmForPuzzleSolving, context: Callable) -> None:
         with context(dtype):
@@ -65,8 +61,6 @@ def evaluations(config: TrmConfig, dtype: torch.dtype, input_ids: Tensor) -> dic
     official = as_official(TrmForPuzzleSolving(config).eval(), dtype)
     ours, compiled = (TrmForPuzzleSolving(config).to(dtype).eval() for _ in range(2))
     compiled.model.network.compile(dynamic=False)
-    choose_kernels(ours)
-    choose_kernels(compiled)
 
     @torch.no_grad()
     def official_evaluation() -> None:
@@ -124,7 +118,6 @@ def halting(model_name: str, repeats: int) -> dict[str, float]:
     model = load_model(model_name, torch.float32)
     puzzles = load_puzzles("sudoku", "easy-sample", "test", max_examples=400)
     steps = model.config.max_solve_steps
-    choose_kernels(model)
     calls = {
         "official": lambda: model.solve(puzzles.input_ids, halt_threshold=float("inf")),
         "halting": lambda: model.solve(puzzles.input_ids),

@@ -34,7 +34,7 @@ from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmModel
 from training.arguments import TrainArguments, build_config, model_arguments, parse_arguments
 from training.batches import TrainBatches, first_carry
 from training.checkpoint import TrainState
-from training.devices import build_autocast, choose_kernels, compile_step, has_bf16, start_accelerator
+from training.devices import build_autocast, compile_step, has_bf16, start_accelerator
 from training.evaluation import describe_run
 from training.guards import check_step
 from training.metrics import Meters
@@ -126,9 +126,6 @@ def trainings(recipe: str, accelerator: Accelerator, is_small: bool) -> dict[str
         name: kind(*case, accelerator)
         for name, kind in (("compiled", Training), ("eager", Training), ("official", OfficialTraining))
     }
-    for name in ("compiled", "eager"):
-        with runs[name].autocast():
-            choose_kernels(runs[name].model)
     for name in ("compiled", "official"):
         compile_step(runs[name].model, whole=accelerator.device.type == "cuda")
     return runs

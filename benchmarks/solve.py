@@ -24,7 +24,7 @@ from transformers import AutoModel
 import modeling_trm  # noqa: F401  (registers TRM with the Auto classes)
 from datasets_scripts.tasks import Puzzles, load_puzzles
 from modeling_trm import TrmForPuzzleSolving
-from training.devices import choose_kernels, keep_freed_memory
+from training.devices import keep_freed_memory
 from training.evaluation import describe_run
 
 OFFICIAL_STEPS = 16
@@ -82,11 +82,9 @@ def main() -> None:
     puzzles = load_puzzles("sudoku", args.dataset_config, "test", max_examples=args.max_examples)
     models = {}
     for dtype in ("float32", "bfloat16"):
-        models[dtype], models[f"{dtype}_kernels"], models[f"{dtype}_compiled"] = (
-            AutoModel.from_pretrained(args.model, dtype=dtype) for _ in range(3)
+        models[dtype], models[f"{dtype}_compiled"] = (
+            AutoModel.from_pretrained(args.model, dtype=dtype) for _ in range(2)
         )
-        choose_kernels(models[f"{dtype}_kernels"])
-        choose_kernels(models[f"{dtype}_compiled"])
         models[f"{dtype}_compiled"].model.network.compile(dynamic=True)
     for model in models.values() if args.halt_threshold is not None else ():
         model.config.halt_threshold = args.halt_threshold
@@ -122,7 +120,6 @@ def main() -> None:
         "early_exit_ratio": round(rate["early_exit_float32"] / rate["always_all_steps_float32"], 2),
         "bfloat16_ratio": {
             "as_loaded": round(full["bfloat16"] / full["float32"], 2),
-            "kernels": round(full["bfloat16_kernels"] / full["float32_kernels"], 2),
             "compiled": round(full["bfloat16_compiled"] / full["float32_compiled"], 2),
         },
         "one_puzzle_milliseconds": {

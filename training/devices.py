@@ -1,5 +1,5 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""What the machine computes on, and the kernels that are fastest there. The mathematics is the same everywhere."""
+"""What the machine computes on, and what is compiled for it."""
 
 import ctypes
 import os
@@ -11,17 +11,13 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
-from torch import Tensor, nn
 
 from modeling_trm import TrmForPuzzleSolving
 
 from .arguments import TrainArguments
 
-ALIGNMENT = 8  # elements of 16 bits that a tensor core reads at once
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-SHORT_SEQUENCE = 256  # up to this length attention in plain operations beats the CPU's fused kernel in bfloat16
 
 
 def start_accelerator(**options: Any) -> Accelerator:
@@ -55,79 +51,6 @@ def has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type != "cpu" or any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)
-
-
-def choose_kernels(model: TrmForPuzzleSolving) -> None:
-    """Gives a model the kernels that are fastest on its device for its compute dtype, that of autocast inside it."""
-    dtype = model.model.compute_dtype
-    if model.device.type == "cuda":
-        for layer in linear_layers(model):
-            if layer.in_features % ALIGNMENT or layer.out_features % ALIGNMENT:
-                layer.__class__ = AlignedLinear
-    if model.device.type != "cpu":
-        return
-    if dtype == torch.bfloat16 and model.config.prefix_len + model.config.seq_len <= SHORT_SEQUENCE:
-        model.set_attn_implementation("eager")
-    if dtype == torch.float32 and is_slow_in_mkl():
-        for layer in linear_layers(model):
-            layer.__class__ = OneDnnLinear
-
-
-def linear_layers(model: nn.Module) -> list[nn.Linear]:
-    """The plain linear layers without bias: all but the halting head."""
-    return [module for module in model.modules() if type(module) is nn.Linear and module.bias is None]
-
-
-def is_slow_in_mkl() -> bool:
-    """Whether MKL, through which torch multiplies float32 matrices, leaves AVX-512 unused: on AMD it does."""
-    has = torch.cpu.get_capabilities()
-    return "AMD" in has.get("cpu_name", "") and has.get("avx512_f", False)
-
-
-@torch.library.custom_op("trm::onednn_linear", mutates_args=())
-def onednn_linear(hidden: Tensor, weight: Tensor) -> Tensor:
-    """`F.linear` of float32 tensors on a CPU through oneDNN: another order of summation, the same precision."""
-    return torch.ops.mkldnn._linear_pointwise(hidden, weight, None, "none", [], "")
-
-
-@onednn_linear.register_fake
-def shape_of_linear(hidden: Tensor, weight: Tensor) -> Tensor:
-    return hidden.new_empty(*hidden.shape[:-1], weight.shape[0])
-
-
-def differentiate_linear(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    hidden, weight = ctx.saved_tensors
-    to_hidden, to_weight = ctx.needs_input_grad
-    return (
-        onednn_linear(gradient, weight.t()) if to_hidden else None,
-        onednn_linear(gradient.flatten(0, -2).t(), hidden.flatten(0, -2).t()) if to_weight else None,
-    )
-
-
-onednn_linear.register_autograd(
-    differentiate_linear, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs)
-)
-
-
-class OneDnnLinear(nn.Linear):
-    """A linear layer without bias that multiplies float32 through oneDNN."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return onednn_linear(input, self.weight)
-
-
-class AlignedLinear(nn.Linear):
-    """A linear layer without bias whose sizes are padded with zeros for the kernel.
-
-    Tensor cores want multiples of 8, and the paper's Sudoku has rows of 97 tokens. The result is the same. A compiled
-    step pads and casts a weight once; otherwise autocast, which keeps the cast of a weight, casts a padded one anew
-    at each use.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        ins, outs = -self.in_features % ALIGNMENT, -self.out_features % ALIGNMENT
-        padded = F.linear(F.pad(input, (0, ins)), F.pad(self.weight, (0, ins, 0, outs)))
-        return padded[..., : self.out_features]
 
 
 def compile_step(model: TrmForPuzzleSolving, whole: bool) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 
 def num_processes() -> int:
@@ -31,10 +30,11 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replaces each gradient by its mean over the processes."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if num_processes() > 1 and gradients:
-        flat = _flatten_dense_tensors(gradients)
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
         flat /= num_processes()
-        torch._foreach_copy_(gradients, _unflatten_dense_tensors(flat, gradients))
+        parts = flat.split([gradient.numel() for gradient in gradients])
+        torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])
 
 
 def all_gather(tensor: Tensor) -> Tensor:

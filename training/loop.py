@@ -29,7 +29,6 @@ from .depth import DepthSchedule
 from .devices import (
     build_autocast,
     checkpoint_activations,
-    choose_kernels,
     compile_network,
     has_bf16,
     hint_at_idle_cores,
@@ -118,8 +117,6 @@ def train(
     model = TrmForPuzzleSolving(config).to(accelerator.device).train()
     schedule = DepthSchedule(args.depth_schedule, config, args.max_steps)
     autocast = build_autocast(args, accelerator)
-    with autocast():
-        choose_kernels(model)
     if args.init_from is not None and (args.freeze_network or not list_checkpoints(output_dir)):
         train_puzzles = start_from(model, args, train_puzzles)
     accelerator.wait_for_everyone()  # before damaged checkpoints are renamed
