@@ -100,7 +100,7 @@ def main(command_line: list[str]) -> None:
             dtype = "float32" if build_autocast(args, accelerator) is nullcontext else "bfloat16"
             results |= {"dtype": dtype, "seed": args.seed, "data_seed": args.data_seed, **described}
             table = report_arc if splits["test"].augmented_tasks else report
-            accelerator.print(f"{table(results)}\n\n{summary(state, args, accelerator)}")
+            accelerator.print(f"{table(results)}\n\n{summary(state, accelerator)}")
             accelerator.print(f"the model is in {args.output_dir}")
             if accelerator.is_main_process:
                 results["weights"] = weights_of(output_dir)

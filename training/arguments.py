@@ -104,9 +104,6 @@ class TrainArguments:
     )
     hub_private: bool = option(False, "publish for your organisation only")
     hub_dataset: str | None = option(None, "dataset repository that holds the puzzles, if the task does not know one")
-    price_per_hour: float | None = option(
-        None, "dollars per hour of a GPU, or of a CPU core, for the summary and the card"
-    )
     report_to: Literal["none", "trackio", "tensorboard", "wandb"] = option("none", "experiment tracker")
 
     def __post_init__(self) -> None:
@@ -132,7 +129,7 @@ class TrainArguments:
             require(value is None or value >= 1, f"{name}={value} must be at least 1")
         for name in ("adam_beta1", "adam_beta2", "muon_momentum"):
             require(0 <= getattr(self, name) < 1, f"{name}={getattr(self, name)} must be at least 0 and below 1")
-        for name in ("max_grad_norm", "finish_minutes", "time_limit_minutes", "price_per_hour"):
+        for name in ("max_grad_norm", "finish_minutes", "time_limit_minutes"):
             value = getattr(self, name)
             require(value is None or value > 0, f"{name}={value} must be positive")
         require(1 <= self.muon_ns_steps < 100, f"muon_ns_steps={self.muon_ns_steps} must be from 1 to 99")

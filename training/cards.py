@@ -192,12 +192,11 @@ def scores_of(result: dict[str, Any]) -> list[tuple[str, str, float]]:
 
 
 def cost_of(trained: dict[str, Any]) -> str | None:
-    """What training took of its GPUs or CPU cores, and in money where the run was told a price."""
-    seconds, price = trained["device_seconds"], (trained["arguments"] or {}).get("price_per_hour")
+    """What training took of its GPUs or CPU cores."""
+    seconds = trained["device_seconds"]
     if seconds is None:
         return None
-    words = f"{seconds:,.0f} {'CPU-core' if str(trained['device']).startswith('cpu') else 'GPU'}-seconds"
-    return words if price is None else f"{words}, ${seconds / 3600 * price:.2f} at ${price:g} per hour"
+    return f"{seconds:,.0f} {'CPU-core' if str(trained['device']).startswith('cpu') else 'GPU'}-seconds"
 
 
 def settings_of(result: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 from modeling_trm import TrmOutput
 from modeling_trm.modeling_trm import IGNORE_INDEX
 
-from .arguments import TrainArguments, user_errors
+from .arguments import user_errors
 from .checkpoint import TrainState
 
 
@@ -106,12 +106,10 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def summary(state: TrainState, args: TrainArguments, accelerator: Accelerator) -> str:
+def summary(state: TrainState, accelerator: Accelerator) -> str:
     """What a run has cost, in one line, and the best of its periodic evaluations."""
     unit = "CPU-core-hours" if accelerator.device.type == "cpu" else "GPU-hours"
     words = [f"{state.seconds:.0f} s of training", f"{state.device_seconds / 3600:.3g} {unit}"]
-    if args.price_per_hour is not None:
-        words.append(f"${state.device_seconds / 3600 * args.price_per_hour:.2f} at ${args.price_per_hour:g} per hour")
     if state.best_accuracy >= 0:
         words.append(f"best accuracy {state.best_accuracy:.1%}")
     return ", ".join(words)
