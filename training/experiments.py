@@ -1,12 +1,12 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""Trains recipes for an equal time and compares them:  python -m training.experiments recipes/experiments --seeds 0 1
+"""Trains recipes for an equal time and compares them:  python -m training.experiments experiments/FOLDER --seeds 0 1
 
 Each recipe gets as many steps as fit the time limit, so that every learning-rate schedule ends where the time does: a
 short run measures the time of a step first (what is compiled or loaded before it does not count). On a CPU, time is
 that of the process, which other programs on the machine do not use up; on a GPU it is the clock's.
 
-Beside RECIPE.yaml come RECIPE.json, with the result and the command of every seed, and RECIPE.seed-N.jsonl, the log;
-the table of all of them is RESULTS.md. A run that is there already is not repeated.
+In `runs/FOLDER/` are RECIPE.json, with the result and the command of every seed, and RECIPE.seed-N.jsonl, the log. The
+table of all of them is RESULTS.md beside the recipes. A run that is there already is not repeated.
 """
 
 import argparse
@@ -35,15 +35,16 @@ def main(command_line: list[str]) -> None:
     parser.add_argument("recipes", nargs="+", help="YAML files, or folders of them")
     parser.add_argument("--time_limit_minutes", type=float, default=1.0, help="training time of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="each recipe runs once with each")
+    parser.add_argument("--output_dir", type=Path, default=Path("runs"), help="folder for the results of single runs")
     args = parser.parse_args(command_line)
     require(args.time_limit_minutes > 0, f"time_limit_minutes={args.time_limit_minutes} must be positive")
     recipes = find_recipes(args.recipes)
     for seed in args.seeds:  # every recipe once, before any is repeated
         for recipe in recipes:
-            run_once(recipe, seed, args.time_limit_minutes)
-            (recipe.parent / "RESULTS.md").write_text(table(recipe.parent))
+            run_once(recipe, seed, args.time_limit_minutes, args.output_dir)
+            (recipe.parent / "RESULTS.md").write_text(table(recipe.parent, args.output_dir))
     for folder in sorted({recipe.parent for recipe in recipes}):
-        print(table(folder))
+        print(table(folder, args.output_dir))
 
 
 def find_recipes(names: list[str]) -> list[Path]:
@@ -58,9 +59,9 @@ def find_recipes(names: list[str]) -> list[Path]:
     return recipes
 
 
-def run_once(recipe: Path, seed: int, minutes: float) -> None:
+def run_once(recipe: Path, seed: int, minutes: float, output_dir: Path) -> None:
     """Trains and evaluates a recipe with one seed, unless its result is there, and adds the result to the others."""
-    output = recipe.with_suffix(".json")
+    output = output_dir / recipe.parent.name / f"{recipe.stem}.json"
     setting = {"arguments": " ".join(as_flags(read_recipe(recipe))), "time_limit_minutes": minutes, "clock": clock()}
     record = json.loads(output.read_text()) if output.exists() else {}
     if {name: record.get(name) for name in setting} != setting:
@@ -74,7 +75,8 @@ def run_once(recipe: Path, seed: int, minutes: float) -> None:
         run = {"seed": seed, "command": command, "train_seconds": max_steps * step_seconds(folder)}
         (results,) = read_results(folder / "results.json")
         run["results"] = results | {"model": recipe.stem}
-        shutil.copy(folder / "train_log.jsonl", recipe.with_suffix(f".seed-{seed}.jsonl"))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "train_log.jsonl", output.with_suffix(f".seed-{seed}.jsonl"))
     record["runs"] = sorted([*record["runs"], run], key=lambda run: run["seed"])
     write_results(record, output)
 
@@ -113,31 +115,42 @@ def step_seconds(folder: Path) -> float:
     return (last[clock()] - first[clock()]) / (last["step"] - first["step"])
 
 
-def table(folder: Path) -> str:
-    """The results in a folder of recipes, best first, as Markdown; a recipe's first line of comment describes it."""
-    known = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
-    rows, limits = [], set()
-    for name, record in known.items():
-        scores = [100 * run["results"]["exact_accuracy"] for run in record["runs"]]
-        limits.add((record["time_limit_minutes"], "CPU" if record["clock"] == "cpu_seconds" else "GPU"))
+def table(folder: Path, output_dir: Path) -> str:
+    """The results of a folder's recipes, best first, as Markdown; a recipe's first line of comment describes it."""
+    results = output_dir / folder.name
+    known = {path.stem: results / f"{path.stem}.json" for path in sorted(folder.glob("*.yaml"))}
+    records = {name: json.loads(path.read_text()) for name, path in known.items() if path.exists()}
+    rows, commands, places = [], set(), set()
+    for name, record in records.items():
+        runs = record["runs"]
+        scores = [100 * run["results"]["exact_accuracy"] for run in runs]
+        seeds = " ".join(str(run["seed"]) for run in runs)
+        minutes = f"{record['time_limit_minutes']:g}"
+        commands.add(
+            f"python -m training.experiments experiments/{folder.name} --time_limit_minutes {minutes} --seeds {seeds}"
+        )
+        places |= {f"{run['results']['device']}, commit {run['results']['commit']}" for run in runs}
         columns = (
             f"`{name}`",
             (folder / f"{name}.yaml").read_text().splitlines()[0].removeprefix("#").strip(),
             str(record["max_steps"]),
-            f"{mean(run['train_seconds'] for run in record['runs']):.0f}",
+            f"{mean(run['train_seconds'] for run in runs):.0f}",
             f"{mean(scores):.1f}",
             ", ".join(f"{score:.1f}" for score in scores),
-            f"{mean(run['results']['mean_steps'] for run in record['runs']):.2f}",
+            f"{mean(run['results']['mean_steps'] for run in runs):.2f}",
         )
         rows.append((mean(scores), f"| {' | '.join(columns)} |"))
-    head = ("recipe", "what it changes", "steps", "seconds", "exact %", "by seed", "supervision steps")
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(row for _, row in sorted(rows, reverse=True))]
-    allowed = " or ".join(f"{60 * minutes:g} {kind} seconds" for minutes, kind in sorted(limits))
-    return (
-        f"# Results\n\nTraining of {allowed} each; written by `python -m training.experiments`.\n\n"
-        + "\n".join(lines)
-        + "\n"
-    )
+    clocks = " and ".join(sorted({"CPU" if one["clock"] == "cpu_seconds" else "GPU" for one in records.values()}))
+    head = ("recipe", "what it changes", "steps", f"{clocks} seconds", "exact %", "by seed", "supervision steps")
+    lines = [
+        "# Results\n",
+        *(f"`{command}`\n" for command in sorted(commands)),
+        *(f"- {place}" for place in sorted(places)),
+        f"\n| {' | '.join(head)} |",
+        "|---" * len(head) + "|",
+        *(row for _, row in sorted(rows, reverse=True)),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
