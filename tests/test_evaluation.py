@@ -3,6 +3,7 @@
 
 import json
 import math
+import re
 import sys
 from pathlib import Path
 from subprocess import run
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from datasets_scripts.tasks import PuzzleFormat, Puzzles
 from eval import main as eval_main
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
-from training.arguments import UserError
+from training import evaluation
+from training.arguments import UserError, run_command
 from training.evaluation import evaluate, report, wilson_interval
 
 ROOT = Path(__file__).parent.parent
@@ -136,3 +138,38 @@ def test_a_score_of_all_only_leaves_a_gap_in_the_rows_of_the_sources() -> None:
     lines = report({**row, "verified_accuracy": 0.25, "by_source": {"here": row, "there": row}}).splitlines()
     assert [line.rstrip()[-5:] for line in lines] == ["ified", "25.0%", " 1.00", " 1.00"]
     assert len({len(line) for line in lines}) == 1
+
+
+def test_a_commit_is_named_only_where_git_tracks_this_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installed into an environment inside somebody's repository, the code has not that repository's commit."""
+
+    def git(*words: str) -> None:
+        author = ["-c", "user.name=A", "-c", "user.email=a@b.c"]
+        run(["git", *author, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    file = tmp_path / "evaluation.py"
+    file.write_text("")
+    monkeypatch.setattr(evaluation, "__file__", str(file))
+    assert evaluation.current_commit() is None  # no repository
+    git("init")
+    git("commit", "--allow-empty", "-m", "theirs")
+    assert evaluation.current_commit() is None  # not tracked
+    git("add", ".")
+    git("commit", "-m", "ours")
+    assert re.fullmatch("[0-9a-f]{40}", evaluation.current_commit())
+    file.write_text("changed")
+    assert evaluation.current_commit().endswith("-dirty")
+
+
+def test_of_several_processes_one_prints_the_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(command_line: list[str]) -> None:
+        raise UserError("too bad")
+
+    for rank, printed in (("0", "error: too bad\n"), ("1", "")):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        with pytest.raises(SystemExit) as end:
+            run_command(fail)
+        assert end.value.code == 2
+        assert capsys.readouterr().err == printed

@@ -2,6 +2,11 @@
 """What a run tells about itself: its log, its summary, its curves, experiment trackers."""
 
 import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +19,7 @@ from tiny import tiny_batch, tiny_model
 
 from training.arguments import UserError
 from training.checkpoint import TrainState
-from training.metrics import Meters, progress_line, summary
+from training.metrics import Meters, TrainLog, progress_line, summary
 from training.plot import COLORS, curve, plot_runs, read_log
 from training.plot import main as plot_main
 
@@ -77,6 +82,43 @@ def test_means_are_those_of_the_good_steps() -> None:
     assert "answer_loss" not in (nothing := meters.report())
     assert json.loads(json.dumps(nothing, allow_nan=False))["skipped_steps"] == 1
     assert progress_line(nothing)
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """A removed file is made anew, a removed folder is a warning."""
+    accelerator = Accelerator(cpu=True)
+    log = TrainLog(tmp_path / "run" / "train_log.jsonl", 0, accelerator)
+    log.write(1, {"loss": 1.0})
+    log.path.unlink()
+    log.write(2, {"loss": 1.0})
+    assert [line["step"] for line in log_lines(log.path.parent)] == [2]
+    shutil.rmtree(log.path.parent)
+    log.write(3, {"loss": 1.0})
+    assert "the log of step 3 could not be written" in capsys.readouterr().out
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    log = TrainLog(tmp_path / "train_log.jsonl", 0, Accelerator(cpu=True))
+    log.write(1, {"loss": 1.0})
+    before = log.path.read_text()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 5, limits[1]))
+    try:
+        log.write(2, {"loss": 1.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert log.path.read_text() == before
+    assert "File too large" in capsys.readouterr().out
+
+
+def test_without_what_windows_lacks_the_modules_load() -> None:
+    code = "import psutil, sys, signal; sys.modules['resource'] = None; del signal.SIGUSR1; import training.loop"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent.parent, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_summary_multiplies() -> None:

@@ -16,7 +16,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
 import torch
@@ -183,6 +183,19 @@ def test_with_no_undamaged_checkpoint_nothing_is_overwritten(tmp_path: Path) -> 
     assert list_checkpoints(tmp_path)
 
 
+def test_an_old_checkpoint_that_cannot_be_removed_does_no_harm(tmp_path: Path, monkeypatch) -> None:
+    """The new one is written, and not reported as missing."""
+    args, accelerator, state = TrainArguments(checkpoint_total_limit=1), Accelerator(cpu=True), a_state()
+    assert save_checkpoint(state, tmp_path, accelerator, {}, args) is None
+    state.step = 2
+    monkeypatch.setattr(os, "rmdir", Mock(side_effect=PermissionError("not yours")))
+    assert save_checkpoint(state, tmp_path, accelerator, {}, args) is None
+    assert find_damage(list_checkpoints(tmp_path)[-1]) is None
+    monkeypatch.undo()
+    fresh = a_state(seed=1)
+    assert load_checkpoint(fresh, tmp_path, accelerator, {}, False) and fresh.step == 2
+
+
 def test_states_saved_in_float32_go_on_in_bfloat16(tmp_path: Path) -> None:
     args, accelerator = TrainArguments(), Accelerator(cpu=True)
     state = a_state()
@@ -246,7 +259,7 @@ def test_what_a_run_started_from_need_not_travel_with_it(tmp_path: Path) -> None
     shutil.rmtree(first)
     main(moved, max_steps=6, init_from=first, **CONSTANT)
     assert_same_training(whole, moved)
-    with pytest.raises(UserError, match=r"there is no model\.safetensors"):
+    with pytest.raises(UserError, match="cannot load the model"):
         main(tmp_path / "new", max_steps=3, init_from=first)
 
 
@@ -331,7 +344,7 @@ def wait_for_step(run: subprocess.Popen, folder: Path, step: int) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_saves_and_exits(number: signal.Signals, uninterrupted: Path, tmp_path: Path) -> None:
     run = start(tmp_path, **{**SMALL, "save_steps": 1000})
     wait_for_step(run, tmp_path, 7)
@@ -344,6 +357,14 @@ def test_a_signal_saves_and_exits(number: signal.Signals, uninterrupted: Path, t
     assert line == f"{number.name}: stopped at step {int(folder.name[5:])} of 24; the same command goes on"
     main(tmp_path)
     assert_same_training(uninterrupted, tmp_path)
+
+
+def test_a_second_ctrl_c_ends_at_once() -> None:
+    code = "import signal, time; from training.stopping import signal_note\n"
+    code += "with signal_note:\n  signal.raise_signal(signal.SIGINT); print('noted', flush=True)\n"
+    code += "  signal.raise_signal(signal.SIGINT); print('still here')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "noted\n", "")
 
 
 @pytest.mark.parametrize("is_last", [False, True])

@@ -2,6 +2,7 @@
 """The fields of a recipe, and how a YAML file and the command line fill them."""
 
 import difflib
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -44,7 +45,7 @@ class TrainArguments:
     )
     output_dir: str = option("runs/trm", "folder of the model, its checkpoints and its log")
     seed: int = option(0, "seed of initialisation, order, augmentation and exploration")
-    init_from: str | None = option(None, "folder of a trained model to start from")
+    init_from: str | None = option(None, "folder or Hub repository of a trained model to start from")
     freeze_network: bool = option(False, "learn only the embeddings of puzzles that --init_from has not seen")
 
     max_steps: int = option(1000, "supervision steps, each with one optimizer step")
@@ -152,7 +153,7 @@ class TrainArguments:
             require(0 <= value < float("inf"), f"{name}={value} must be a number of at least 0")
         require(
             not self.freeze_network or self.init_from is not None,
-            "freeze_network=true needs --init_from, the folder of a trained model",
+            "freeze_network=true needs --init_from, a trained model",
         )
 
 
@@ -321,6 +322,7 @@ def run_command(main: Callable[[list[str]], None]) -> NoReturn:
     try:
         main(sys.argv[1:])
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # one process of each machine says it
+            print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     sys.exit(0)

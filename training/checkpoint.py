@@ -130,7 +130,7 @@ def save_checkpoint(
             write_manifest(temporary)
             replace_folder(temporary, final)
             for old in list_checkpoints(output_dir)[: -args.checkpoint_total_limit]:
-                shutil.rmtree(old)
+                shutil.rmtree(old, ignore_errors=True)  # what stays does no harm; the new one is written
 
     for action in (prepare, write, finish):
         failure = failure_of(action, accelerator)

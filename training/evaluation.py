@@ -215,18 +215,17 @@ def processor_name() -> str:
 
 
 def current_commit() -> str | None:
-    """Commit of this code, with `-dirty` if files are changed, or `None` outside a git checkout."""
+    """Commit of this code, with `-dirty` if files are changed, or `None` where git does not track this file."""
+    file = Path(__file__)
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=file.parent, capture_output=True, text=True, check=True).stdout
+
     try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        git("ls-files", "--error-unmatch", file.name)  # fails in an environment inside somebody else's repository
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
 
 
 def weights_of(name: str | Path) -> str:

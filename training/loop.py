@@ -89,8 +89,8 @@ def train(
             the model as it is then into a folder, at any time.
 
     Returns:
-        The final state, or `None` if the time limit or a signal (SIGTERM, SIGUSR1) ended the run, with a checkpoint
-        and, unless a finished model or another run's is in the folder, the averaged weights so far.
+        The final state, or `None` if the time limit or a signal (SIGTERM, SIGINT, SIGUSR1) ended the run, with a
+        checkpoint and, unless a finished model or another run's is in the folder, the averaged weights so far.
 
     Raises:
         UserError: the recipe does not fit the processes, or an earlier run in the same folder; too many steps in a row

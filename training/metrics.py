@@ -3,12 +3,13 @@
 
 import json
 import os
-import resource
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -102,6 +103,10 @@ def peak_memory(device: torch.device) -> int:
     """The most memory this process has used so far, in bytes: of the GPU, or without one of the machine."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource  # which Windows does not have
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -136,11 +141,14 @@ class TrainLog:
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
-            size = self.path.stat().st_size
+            size = None
             try:
                 with self.path.open("a") as file:
+                    size = file.tell()
                     file.write(json.dumps({"step": step, **values}) + "\n")
             except OSError as error:
-                os.truncate(self.path, size)  # half a line would spoil the next one
+                if size is not None:
+                    with suppress(OSError):
+                        os.truncate(self.path, size)  # half a line would spoil the next one
                 self.accelerator.print(f"warning: the log of step {step} could not be written: {error}")
         self.accelerator.log({name: value for name, value in values.items() if isinstance(value, float)}, step=step)

@@ -13,13 +13,14 @@ from accelerate import Accelerator
 
 from modeling_trm import TrmForPuzzleSolving
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # schedulers announce an end by one of these
+# Schedulers announce an end by SIGTERM or SIGUSR1, which Windows does not have; SIGINT is Ctrl+C.
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)]
 TIME_LIMIT = "time limit"
 SECONDS_BETWEEN = 1.0
 
 
 class SignalNote(AbstractContextManager):
-    """Within it, `SIGNALS` do not end the process but are noted in `number` (0: none yet)."""
+    """Within it, `SIGNALS` do not end the process but are noted in `number` (0: none yet); a second Ctrl+C ends it."""
 
     number = 0
 
@@ -32,6 +33,9 @@ class SignalNote(AbstractContextManager):
             signal.signal(number, handler)
 
     def receive(self, number: int, frame: FrameType | None) -> None:
+        if number == self.number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         self.number = number
 
 

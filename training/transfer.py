@@ -12,19 +12,36 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers.utils import cached_file
 
 from datasets_scripts.arc_augmentation import FIRST_ID, AugmentedTasks
 from datasets_scripts.tasks import Puzzles
-from modeling_trm import TrmForPuzzleSolving
+from modeling_trm import TrmConfig, TrmForPuzzleSolving
 
-from .arguments import TrainArguments, UserError, require
+from .arguments import TrainArguments, require
+from .evaluation import load_model
 
 PUZZLE_TABLE = "model.puzzle_embeddings.weight"
 RECORD_NAME = "puzzles.json"
 ROWS_AT_ONCE = 65536
+# What a run may do otherwise than the one before it: depth, halting, loss, its puzzles, where states start.
+NOT_ARCHITECTURE = (
+    "deep_cycles",
+    "gradient_cycles",
+    "latent_cycles",
+    "max_supervision_steps",
+    "max_solve_steps",
+    "halt_exploration_prob",
+    "halt_threshold",
+    "halt_loss_weight",
+    "loss_type",
+    "label_smoothing",
+    "answer_token_ids",
+    "num_puzzles",
+    "random_initial_states",
+    "state_damping",
+)
 
 
 def puzzle_record(tasks: AugmentedTasks) -> dict[str, Any]:
@@ -61,31 +78,27 @@ def start_from(model: TrmForPuzzleSolving, args: TrainArguments, puzzles: Puzzle
     Raises:
         UserError: there is no such model, it is of another architecture, or it knows all the puzzles.
     """
-    path = Path(args.init_from) / "model.safetensors"
-    require(path.is_file(), f"init_from={args.init_from}: there is no model.safetensors in this folder")
+    trained = load_model(args.init_from, model.dtype)
+    ours, theirs = model.config, trained.config
+    fields = [name for name in TrmConfig.__annotations__ if name not in NOT_ARCHITECTURE]
+    unlike = [name for name in fields if getattr(ours, name) != getattr(theirs, name)]
+    differences = ", ".join(f"{name}={getattr(theirs, name)}, not {getattr(ours, name)}" for name in unlike)
+    require(not unlike, f"init_from={args.init_from} is of another architecture: it has {differences}")
+    weights = trained.state_dict()
+    rows = weights.pop(PUZZLE_TABLE, None)
+    model.load_state_dict(weights, strict=False)  # all but the table
     table = model.model.puzzle_embeddings
-    try:
-        with safe_open(path, framework="pt") as file:
-            in_file = set(file.keys())
-            names = in_file - {PUZZLE_TABLE}
-            missing = model.load_state_dict({name: file.get_tensor(name) for name in names}, strict=False)
-            trained = file.get_tensor(PUZZLE_TABLE) if PUZZLE_TABLE in in_file else None
-    except (SafetensorError, RuntimeError) as error:
-        raise UserError(f"init_from={args.init_from}: {' '.join(str(error).split())}") from None
-    unlike = [name for name in (*missing.missing_keys, *missing.unexpected_keys) if name != PUZZLE_TABLE]
-    fits = not unlike and (table is None) == (trained is None)
-    require(fits and (table is None or table.embedding_dim == trained.shape[1]), f"{path} is of another architecture")
     tasks, known = puzzles.augmented_tasks, set[str]()
     if table is not None and tasks is None:
         count = model.config.num_puzzles
-        require(len(trained) == count, f"{path} has {len(trained)} puzzle embeddings, not {count}")
-        table.weight.data.copy_(trained)
+        require(len(rows) == count, f"init_from={args.init_from} has {len(rows)} puzzle embeddings, not {count}")
+        table.weight.data.copy_(rows)
     elif table is not None:
-        known = take_over_rows(table.weight.data, trained, tasks, read_puzzle_record(args.init_from), args.init_from)
+        known = take_over_rows(table.weight.data, rows, tasks, read_puzzle_record(args.init_from), args.init_from)
     if not args.freeze_network:
         return puzzles
 
-    require(table is not None, f"freeze_network=true: {path} has no puzzle embeddings to learn")
+    require(table is not None, f"freeze_network=true: {args.init_from} has no puzzle embeddings to learn")
     new = torch.tensor([name not in known for name in tasks.names_of(puzzles.puzzle_ids)] if tasks else [False])
     require(
         bool(new.any()), f"freeze_network=true: {args.init_from} has seen all these puzzles, there are none to learn"
