@@ -38,6 +38,7 @@ FIELDS = {
     "peak_memory_gb": float,
     "learning_rate": float,
     "muon_learning_rate": float,
+    "progress": float,
     "seconds": float,
     "cpu_seconds": float,
 }
