@@ -20,6 +20,9 @@ class TrmConfig(PreTrainedConfig):
             Number of cells of the puzzle, the prefix not counted.
         hidden_size, num_hidden_layers, num_attention_heads (`int`, defaults to 512, 2, 8):
             Size of the single network that performs every update.
+        num_answer_layers (`int`, defaults to 0):
+            Layers of a network of its own for the answer, beside the `num_hidden_layers` of the latent state's: HRM
+            (arXiv 2506.21734) has four and four. At 0 one network updates both, as in the paper.
         intermediate_size (`int`, *optional*):
             Inner width of the SwiGLU over channels; by default 4 * 2/3 of `hidden_size`, rounded up to 256.
         token_mixer (`"attention"` or `"mlp"`, defaults to `"attention"`):
@@ -42,6 +45,9 @@ class TrmConfig(PreTrainedConfig):
             half the steps (code of arXiv 2601.19085), for more time and memory per step.
         latent_cycles (`int`, defaults to 6):
             n of the paper: updates of the latent state before each update of the answer.
+        gradient_latent_cycles (`int`, *optional*):
+            How many of the last of those carry a gradient, where the deep recursion does; all when not given, as in
+            the paper. HRM's one-step gradient is 1.
         max_supervision_steps (`int`, defaults to 16):
             N_sup of the paper: the most supervision steps a puzzle stays in training.
         halt_exploration_prob (`float`, defaults to 0.1):
@@ -49,6 +55,9 @@ class TrmConfig(PreTrainedConfig):
         max_solve_steps (`int`, *optional*):
             The most supervision steps of `solve`; by default `max_supervision_steps`. It may be larger: a model
             goes on improving its answer beyond the steps it was trained for.
+        halt_q_learning (`bool`, defaults to `False`):
+            Halting as HRM learns it: a second logit tells what going on is worth, one more forward pass per training
+            step finds its target, and a training row halts when halting is worth more. The paper leaves it out.
         halt_threshold (`float`, defaults to 0.0):
             `solve` stops working on a row once its halting logit is above this.
         halt_loss_weight (`float`, defaults to 0.5):
@@ -98,6 +107,7 @@ class TrmConfig(PreTrainedConfig):
     seq_len: int = 81
     hidden_size: int = 512
     num_hidden_layers: int = 2
+    num_answer_layers: int = 0
     num_attention_heads: int = 8
     intermediate_size: int | None = None
     token_mixer: Literal["attention", "mlp"] = "attention"
@@ -109,9 +119,11 @@ class TrmConfig(PreTrainedConfig):
     deep_cycles: int = 3
     gradient_cycles: int = 1
     latent_cycles: int = 6
+    gradient_latent_cycles: int | None = None
     max_supervision_steps: int = 16
     max_solve_steps: int | None = None
     halt_exploration_prob: float | int = 0.1
+    halt_q_learning: bool = False
     halt_threshold: float | int = 0.0
     halt_loss_weight: float | int = 0.5
     loss_type: Literal["stablemax", "softmax"] = "stablemax"
@@ -156,7 +168,7 @@ class TrmConfig(PreTrainedConfig):
         for name in at_least_one.split():
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        not_negative = "puzzle_embedding_size num_puzzle_tokens num_register_tokens halt_loss_weight"
+        not_negative = "num_answer_layers puzzle_embedding_size num_puzzle_tokens num_register_tokens halt_loss_weight"
         for name in not_negative.split():
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
@@ -188,6 +200,23 @@ class TrmConfig(PreTrainedConfig):
             raise ValueError(
                 f"position_embedding_type=rope_2d needs grid_width, the cells per row: grid_width={self.grid_width} "
                 f"does not divide seq_len={self.seq_len}"
+            )
+
+    def validate_gradient(self):
+        """Part of `@strict` validation: no more latent updates carry a gradient than there are."""
+        count = self.gradient_latent_cycles
+        if count is not None and not 1 <= count <= self.latent_cycles:
+            raise ValueError(
+                f"gradient_latent_cycles={count} must be between 1 and latent_cycles={self.latent_cycles}, or left "
+                "out for all of them"
+            )
+
+    def validate_q_learning(self):
+        """Part of `@strict` validation: Q-learning has a choice between halting and going on."""
+        if self.halt_q_learning and self.max_supervision_steps == 1:
+            raise ValueError(
+                "halt_q_learning has no choice to learn with max_supervision_steps=1, where every row halts at once: "
+                "set max_supervision_steps to 2 or more, or halt_q_learning to false"
             )
 
     def validate_prefix(self):

@@ -10,7 +10,9 @@ and the latent state z. Figure 3 of the paper, in this file's names:
     deep supervision   up to `max_supervision_steps` of those, each with a loss, y and z carried over detached
 
 `TrmModel` is the deep recursion, `TrmForPuzzleSolving.forward` one supervision step, and `solve` the inference. What
-later papers add to the recursion is off by default; [`TrmConfig`] names each with its source.
+later papers add to the recursion is off by default; [`TrmConfig`] names each with its source. So is what the paper
+left out of its predecessor HRM (arXiv 2506.21734): a second network for y, a gradient through the last updates alone,
+and halting by Q-learning.
 """
 
 import math
@@ -75,7 +77,8 @@ class TrmOutput(ModelOutput):
         logits: scores of every cell, compute dtype, [batch, seq, vocab].
         halt_logits: logit of "the answer is right", float32, [batch].
         carry: what the next step needs; its `labels` are the ones this loss was computed on.
-        answer_loss, halt_loss: the two parts, means over the batch, detached (with labels).
+        answer_loss, halt_loss: the two parts, means over the batch, detached (with labels). In training with
+            `halt_q_learning` the second is the sum of the losses of halting and of going on.
         correct: cells that are labelled and right, bool, [batch, seq] (with labels).
     """
 
@@ -225,15 +228,15 @@ class TrmLayer(GradientCheckpointingLayer):
 
 
 class TrmReasoningNetwork(nn.Module):
-    """The one network: used for the latent update (`state` z, `injection` y + x) and the answer update (y, z).
+    """The network: used for the latent update (`state` z, `injection` y + x) and the answer update (y, z).
 
     The new state is the network's output, or d * state + (1 - d) * output, see `TrmConfig.state_damping`.
     """
 
-    def __init__(self, config: TrmConfig):
+    def __init__(self, config: TrmConfig, num_layers: int):
         super().__init__()
         self.damping = config.state_damping
-        self.layers = nn.ModuleList(TrmLayer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(TrmLayer(config) for _ in range(num_layers))
 
     def forward(self, state: Tensor, injection: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
         hidden = state + injection
@@ -254,8 +257,8 @@ class TrmPuzzleEmbedding(nn.Embedding):
 class TrmHaltHead(nn.Linear):
     """Logit of "this answer is right", read from the first position; starts at -5, that is, never halting.
 
-    The second output is the "continue" of HRM's Q-learning. TRM gives it no loss; it stays so that official
-    checkpoints fit and the gradients equal theirs to the last bit.
+    The second output is the "continue" of HRM's Q-learning. Without `halt_q_learning` it has no loss; it stays so that
+    official checkpoints fit and the gradients equal theirs to the last bit.
     """
 
     def __init__(self, hidden_size: int):
@@ -317,10 +320,18 @@ class TrmModel(TrmPreTrainedModel):
             if config.position_embedding_type == "learned"
             else None
         )
-        self.network = TrmReasoningNetwork(config)
+        self.network = TrmReasoningNetwork(config, config.num_hidden_layers)
+        self.answer_network = (
+            TrmReasoningNetwork(config, config.num_answer_layers) if config.num_answer_layers else None
+        )
         self.register_buffer("initial_answer_state", torch.empty(config.hidden_size))
         self.register_buffer("initial_latent_state", torch.empty(config.hidden_size))
         self.post_init()
+
+    @property
+    def networks(self) -> list[TrmReasoningNetwork]:
+        """The one network; or two, of the latent state and of the answer."""
+        return [self.network] if self.answer_network is None else [self.network, self.answer_network]
 
     def get_input_embeddings(self) -> nn.Embedding:
         return self.embed_tokens
@@ -408,13 +419,16 @@ class TrmModel(TrmPreTrainedModel):
             head_size = config.hidden_size // config.num_attention_heads
             rotary = rotary_cos_sin(rotary_positions(config, embeds.device), head_size, config.rope_theta)
 
+        latent_network, answer_network = self.networks[0], self.networks[-1]
+        gradient_latent_cycles = config.gradient_latent_cycles or latent_cycles
         for cycle in range(deep_cycles):
-            has_gradient = cycle >= deep_cycles - config.gradient_cycles
-            with torch.set_grad_enabled(torch.is_grad_enabled() and has_gradient):
+            has_gradient = torch.is_grad_enabled() and cycle >= deep_cycles - config.gradient_cycles
+            with torch.set_grad_enabled(has_gradient):
                 injection = answer_state + embeds
-                for _ in range(latent_cycles):
-                    latent_state = self.network(latent_state, injection, rotary)
-                answer_state = self.network(answer_state, latent_state, rotary)
+                for update in range(latent_cycles):
+                    with torch.set_grad_enabled(has_gradient and update >= latent_cycles - gradient_latent_cycles):
+                        latent_state = latent_network(latent_state, injection, rotary)
+                answer_state = answer_network(answer_state, latent_state, rotary)
         return answer_state, latent_state
 
     def forward(
@@ -490,8 +504,9 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
         """One supervision step (section 2.4 of the paper and its halting rule).
 
         Rows that had halted in `carry` start on the given puzzles; the others go on with their own, and the given
-        puzzle of such a row is not used. In training a row halts when its halting logit is positive, unless
-        exploration makes it go on; both in training and evaluation it halts after `max_supervision_steps`.
+        puzzle of such a row is not used. In training a row halts when its halting logit is positive (with
+        `halt_q_learning`, above the logit of going on), unless exploration makes it go on; both in training and
+        evaluation it halts after `max_supervision_steps`.
 
         Args:
             input_ids: integer tokens, [batch, seq].
@@ -536,13 +551,15 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
             latent_cycles=latent_cycles,
         )
         answer_state, latent_state = states.answer_state, states.latent_state
-        logits, halt_logits = self.answer_logits(answer_state), self.halt_logits(answer_state)
+        logits, (halt_logits, continue_logits) = self.answer_logits(answer_state), self.q_logits(answer_state)
+        may_halt = self.training and max_supervision_steps > 1
         with torch.no_grad():
             halted = carry.steps >= max_supervision_steps
-            if self.training and max_supervision_steps > 1:
+            if may_halt:
                 if min_steps is None:
                     min_steps = self.draw_min_steps(halt_logits, max_supervision_steps)
-                halted = halted | ((halt_logits > 0) & (carry.steps >= min_steps))
+                threshold = continue_logits if config.halt_q_learning else 0
+                halted = halted | ((halt_logits > threshold) & (carry.steps >= min_steps))
         carry = replace(
             carry,
             answer_state=answer_state.detach(),
@@ -553,10 +570,47 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
         if carry.labels is None:
             return output
         answer_losses, halt_losses, correct = puzzle_losses(logits, halt_logits, carry.labels, config)
+        if may_halt and config.halt_q_learning:
+            values = self.continue_values(carry, deep_cycles, latent_cycles, max_supervision_steps)
+            halt_losses = halt_losses + F.binary_cross_entropy_with_logits(continue_logits, values, reduction="none")
         output.loss = (answer_losses + config.halt_loss_weight * halt_losses).mean()
         output.answer_loss, output.halt_loss = answer_losses.mean().detach(), halt_losses.mean().detach()
         output.correct = correct
         return output
+
+    @torch.no_grad()
+    def continue_values(
+        self,
+        carry: TrmCarry,
+        deep_cycles: int | None = None,
+        latent_cycles: int | None = None,
+        max_supervision_steps: int | None = None,
+    ) -> Tensor:
+        """What going on from a carry is worth: the target of HRM's Q-learning (arXiv 2506.21734), its code's rule.
+
+        One more supervision step tells: the better of halting and going on after it, or, where the carry's step was
+        the last that is allowed, halting alone.
+
+        Args:
+            carry: after a step.
+            deep_cycles, latent_cycles, max_supervision_steps: the depth; the configuration's when `None`.
+
+        Returns:
+            Probabilities, float32, [batch].
+        """
+        states = self.model(
+            carry.input_ids,
+            carry.puzzle_ids,
+            carry.answer_state,
+            carry.latent_state,
+            deep_cycles=deep_cycles,
+            latent_cycles=latent_cycles,
+        )
+        halt_logits, continue_logits = self.q_logits(states.answer_state)
+        if max_supervision_steps is None:
+            max_supervision_steps = self.config.max_supervision_steps
+        is_last = carry.steps >= max_supervision_steps
+        return torch.where(is_last, halt_logits, torch.maximum(halt_logits, continue_logits)).sigmoid()
 
     def admit(
         self,
@@ -589,7 +643,11 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
         return self.lm_head(answer_state[:, self.config.prefix_len :])
 
     def halt_logits(self, answer_state: Tensor) -> Tensor:
-        """Halting logit, float32, [batch], from the first position of the answer state.
+        """Halting logit, float32, [batch], see `q_logits`."""
+        return self.q_logits(answer_state)[0]
+
+    def q_logits(self, answer_state: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of halting and of going on, float32, [batch] each, from the first position of the answer state.
 
         With symbols it is read from their mean; without a prefix, where the first position is a cell whose place would
         then matter, from the mean over all positions too.
@@ -597,8 +655,9 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
         first = answer_state[:, 0]
         if self.config.num_symbols:
             first = first.mean(1) if self.config.prefix_len else answer_state.mean((1, 2))
-        logits = self.halt_head(first)[..., 0]
-        return logits.float() if logits.dtype != torch.float64 else logits
+        logits = self.halt_head(first)
+        halt_logits, continue_logits = (logits.float() if logits.dtype != torch.float64 else logits).unbind(-1)
+        return halt_logits, continue_logits
 
     def draw_min_steps(self, halt_logits: Tensor, max_supervision_steps: int) -> Tensor:
         """Exploration: with `halt_exploration_prob` a number from 2 to `max_supervision_steps`, otherwise 0."""

@@ -73,6 +73,16 @@ class TrmProcessor(ProcessorMixin, RenderingMixin):
         return cls([PAD, ".", *digits], size, size, box_height, box_width, {"0": "."}, "sudoku")
 
     @classmethod
+    def for_maze(cls, size: int = 30) -> "TrmProcessor":
+        """The official tokens: 0 padding, 1 wall, 2 free, 3 start, 4 goal, 5 the path."""
+        return cls([PAD, *"# SGo"], size, size, rule="maze")
+
+    @classmethod
+    def for_arc(cls) -> "TrmProcessor":
+        """The official tokens: 0 padding, 1 the end of a grid, 2 ... 11 the colours 0 ... 9; a canvas of 30x30."""
+        return cls([PAD, "|", *"0123456789"], 30, 30, end_marker="|")
+
+    @classmethod
     def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:
         if "vocabulary" not in processor_dict:
             raise ValueError("a model without processor_config.json, which says what its tokens mean, reads no puzzle")

@@ -1,5 +1,9 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""Numbers of the official implementation (commit e7b6871, float32 on a CPU), and models built from its weights."""
+"""Numbers of the official implementations (TRM e7b6871, HRM 42410da, float32 on a CPU), and models of their weights.
+
+Files `hrm_*` are of sapientinc/HRM, but for `hrm_forward_mlp_t` (HRM of TRM's repository) and `hrm_halting_trm` (TRM
+with Q-learning, its one line that crashes mended).
+"""
 
 import json
 from pathlib import Path
@@ -12,7 +16,9 @@ from modeling_trm import TrmForPuzzleSolving
 from modeling_trm.convert_trm_original_checkpoint import convert_config, convert_state_dict
 
 GOLDENS = Path(__file__).parent / "fixtures" / "goldens"
-FORWARD_VARIANTS = sorted(path.stem for path in GOLDENS.glob("forward_*.safetensors"))
+FORWARD_VARIANTS = sorted(
+    path.stem for name in ("forward_*", "hrm_forward_*") for path in GOLDENS.glob(f"{name}.safetensors")
+)
 
 
 def golden(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -41,6 +41,9 @@ def test_defaults_are_the_papers() -> None:
         "normalize_glu": False,
         "normalize_attention": False,
         "gradient_cycles": 1,
+        "num_answer_layers": 0,
+        "gradient_latent_cycles": None,
+        "halt_q_learning": False,
         "random_initial_states": False,
         "state_damping": 0.0,
     }
@@ -85,6 +88,7 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     *(
         ({name: -1}, (f"{name}=-1", "negative"))
         for name in (
+            "num_answer_layers",
             "puzzle_embedding_size",
             "num_puzzle_tokens",
             "num_register_tokens",
@@ -100,6 +104,15 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
         ({name: value}, (f"{name}={value}", "between 0 and 1"))
         for name in ("halt_exploration_prob", "label_smoothing", "state_damping")
         for value in (-0.1, 1.5, float("nan"))
+    ),
+    ({"gradient_latent_cycles": 0}, ("gradient_latent_cycles=0", "between 1 and latent_cycles=6")),
+    (
+        {"gradient_latent_cycles": 3, "latent_cycles": 2},
+        ("gradient_latent_cycles=3", "between 1 and latent_cycles=2"),
+    ),
+    (
+        {"halt_q_learning": True, "max_supervision_steps": 1},
+        ("halt_q_learning", "max_supervision_steps=1", "2 or more"),
     ),
     ({"halt_threshold": float("nan")}, ("halt_threshold=nan",)),
     ({"halt_loss_weight": float("nan")}, ("halt_loss_weight=nan",)),

@@ -70,7 +70,7 @@ def test_a_converted_folder_gives_the_official_numbers(
     suffix, prefix, config_name = form
     description, tensors = golden(variant)
     config = {name: value for name, value in description["config"].items() if name not in SIZES}
-    weights_tell = config["mlp_t"] or config["pos_encodings"] == "learned"
+    weights_tell = config.get("mlp_t") or config["pos_encodings"] == "learned"
     convert(
         write_checkpoint(tmp_path / f"step_100{suffix and '.'}{suffix}", part(tensors, "state"), prefix),
         write_config(tmp_path / config_name, config),
@@ -221,7 +221,6 @@ def mistakes() -> dict[str, tuple[dict[str, Any], str]]:
         "no cycles": ({"H_cycles": None}, "no field 'H_cycles'"),
         "zero cycles": ({"L_cycles": 0}, "latent_cycles=0 must be at least 1"),
         "a word for a number": ({"H_cycles": "three"}, "config.json: "),
-        "Q-learning": ({"no_ACT_continue": False}, "no_ACT_continue=False"),
         "attention with MLP weights": ({"mlp_t": False, "seq_len": 16}, "does not fit"),
         "positions with no table": ({"pos_encodings": "learned"}, "does not fit"),
         "heads that do not divide": (
@@ -292,13 +291,13 @@ def test_checkpoints_of_the_hub_and_to_the_hub(official: tuple[dict, dict], tmp_
     fields = write_config(tmp_path / "all_config.yaml", config).read_bytes()
     pickled = write_checkpoint(tmp_path / "step_100", state, "_orig_mod.model.").read_bytes()
     safe = write_checkpoint(tmp_path / "weights.safetensors", state).read_bytes()
-    other = {f"_orig_mod.model.inner.H_level.layers.{n}.mlp.gate_up_proj.weight": torch.zeros(2, 2) for n in (0, 1)}
-    hrm = write_checkpoint(tmp_path / "hrm", state | other | {"inner.extra.bias": torch.zeros(2)}).read_bytes()
+    other = {f"_orig_mod.model.inner.M_level.layers.{n}.mlp.gate_up_proj.weight": torch.zeros(2, 2) for n in (0, 1)}
+    strange = write_checkpoint(tmp_path / "strange", state | other | {"inner.extra.bias": torch.zeros(2)}).read_bytes()
     contents = {
         "them/sudoku": {"all_config.yaml": fields, "step_100": pickled},
         "them/safe": {"all_config.yaml": fields, "step_100": pickled, "step_100.safetensors": safe},
         "them/many": {"a/all_config.yaml": fields, "a/step_100": pickled, "b/step_200": pickled},
-        "them/hrm": {"all_config.yaml": fields, "checkpoint": hrm},
+        "them/strange": {"all_config.yaml": fields, "checkpoint": strange},
     }
     publish = ("--push_to_hub", "me/converted")
     cases = [
@@ -309,9 +308,9 @@ def test_checkpoints_of_the_hub_and_to_the_hub(official: tuple[dict, dict], tmp_
         ("them/many/a", ("--allow_pickle",), ""),
         ("them/many/b/step_200@main", ("--allow_pickle",), "there is no all_config.yaml beside them/many/b/step_200"),
         (
-            "them/hrm",
+            "them/strange",
             ("--allow_pickle",),
-            "that TRM has not: inner.H_level.layers.*.mlp.gate_up_proj.weight, inner.extra.bias",
+            "that TRM has not: inner.M_level.layers.*.mlp.gate_up_proj.weight, inner.extra.bias",
         ),
         ("them/nothing", (), "them/nothing is no file, and cannot be read from the Hub: "),
     ]

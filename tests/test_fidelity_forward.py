@@ -2,6 +2,8 @@
 """Forward, loss, gradients and initialisation equal the official implementation's."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +40,7 @@ def test_four_supervision_steps(variant: str) -> None:
         assert float(output.halt_loss) * rows == pytest.approx(expected["metrics"]["q_halt_loss"], abs=1e-3)
 
 
-@pytest.mark.parametrize("variant", [name for name in FORWARD_VARIANTS if "attn" in name])
+@pytest.mark.parametrize("variant", [name for name in FORWARD_VARIANTS if "mlp_t" not in name])
 def test_eager_attention_equals_sdpa(variant: str) -> None:
     """In float64, where the recursion does not amplify the rounding into view."""
     description, tensors = golden(variant)
@@ -98,10 +100,16 @@ def test_stablemax_of_extreme_logits() -> None:
     torch.testing.assert_close(logits.grad, tensors["stablemax.extreme_grad"], atol=1e-7, rtol=1e-5)
 
 
-@pytest.mark.parametrize("mixer", ["attn", "mlp_t"])
-def test_gradients_of_the_first_step(mixer: str) -> None:
-    description, tensors = golden(f"train_{mixer}_init")
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("run", ["train_attn", "train_mlp_t", "hrm_train", "hrm_train_learned"])
+def test_gradients_of_the_first_step(run: str) -> None:
+    check_first_gradients(run)
+
+
+def check_first_gradients(run: str, change: Callable[[TrmForPuzzleSolving], None] = lambda model: None) -> None:
+    description, tensors = golden(f"{run}_init")
     model = build_model(description["config"], tensors, "init").train()
+    change(model)
     batch = part(tensors, "batch1")
     output = model(batch["inputs"], batch["puzzle_identifiers"], batch["labels"])
     torch.testing.assert_close(output.logits, tensors["step1.logits"], atol=1e-5, rtol=0)
@@ -114,17 +122,22 @@ def test_gradients_of_the_first_step(mixer: str) -> None:
             )
 
 
-@pytest.mark.parametrize("mixer", ["mlp", "attn"])
-def test_initialisation_follows_the_official_law(mixer: str) -> None:
+HRM: dict[str, Any] = {"num_puzzles": 3, "num_hidden_layers": 4, "num_answer_layers": 4, "num_puzzle_tokens": 1}
+FRESH: dict[str, tuple[str, dict[str, Any]]] = {
+    "sudoku_mlp": ("init_stats", {"num_puzzles": 3, "token_mixer": "mlp", "position_embedding_type": "none"}),
+    "sudoku_attn": ("init_stats", {"num_puzzles": 3}),
+    "sudoku": ("hrm_init_stats", HRM),
+    "sudoku_learned": ("hrm_init_stats", HRM | {"position_embedding_type": "learned"}),
+}
+
+
+@pytest.mark.parametrize("kind", FRESH)
+def test_initialisation_follows_the_official_law(kind: str) -> None:
     """Deviation, bounds and constants of a fresh model of the paper's size."""
-    statistics = golden("init_stats")[0][f"sudoku_{mixer}"]
+    file, fields = FRESH[kind]
+    statistics = golden(file)[0][kind]
     torch.manual_seed(0)
-    config = TrmConfig(
-        num_puzzles=3,
-        token_mixer="mlp" if mixer == "mlp" else "attention",
-        position_embedding_type="none" if mixer == "mlp" else "rope",
-    )
-    state = TrmForPuzzleSolving(config).state_dict()
+    state = TrmForPuzzleSolving(TrmConfig(**fields)).state_dict()
     names = {name: next(iter(convert_state_dict({name: torch.zeros(2)})[0])) for name in statistics}
     assert set(names.values()) == set(state)
     for official, expected in statistics.items():

@@ -4,6 +4,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from datasets_scripts.tasks import Puzzles
-from modeling_trm.modeling_trm import apply_rotary, rotary_cos_sin, rotary_positions
+from modeling_trm.modeling_trm import apply_rotary, puzzle_losses, rotary_cos_sin, rotary_positions
 from modeling_trm.randomness_trm import TRUNCATED_DEVIATION, inverse_erf, random_bits, state_normals
 from training.arguments import TrainArguments
 from training.batches import TrainBatches
@@ -208,6 +209,40 @@ def test_gradient_cycles_are_the_last_ones(carrying: int, without: int) -> None:
         torch.testing.assert_close(grad, expected[name], msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.parametrize("carrying", [1, 2, 3])
+def test_gradient_latent_cycles_are_the_last_ones(carrying: int) -> None:
+    """Of the last deep cycle; the question is reached through them alone, though it enters the others as well."""
+    fields = {"position_embedding_type": "none", "latent_cycles": 3, "num_answer_layers": 1}
+    batch, by_hand = tiny_batch(3), tiny_model(**fields)
+    model, inner = tiny_model(**fields, gradient_latent_cycles=carrying), by_hand.model
+    question = inner.embed(*batch[:2])
+    answer, latent = inner.initial_states(3)
+    for cycle, update in product(range(2), range(4)):
+        with torch.set_grad_enabled(cycle == 1 and update >= 3 - carrying):
+            if update < 3:
+                latent = inner.network(latent, answer + question, None)
+            else:
+                answer = inner.answer_network(answer, latent, None)
+    logits, halt_logits = by_hand.answer_logits(answer), by_hand.halt_logits(answer)
+    answer_losses, halt_losses, _ = puzzle_losses(logits, halt_logits, batch[2], by_hand.config)
+    (answer_losses + 0.5 * halt_losses).mean().backward()
+    model(*batch).loss.backward()
+    expected = gradients(by_hand)
+    for name, grad in gradients(model).items():
+        torch.testing.assert_close(grad, expected[name], msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_of_fewer_latent_cycles_all_carry_the_gradient() -> None:
+    """As a schedule of depth may ask for: `gradient_latent_cycles` is the most that carry it."""
+    batch, few = tiny_batch(3), {"latent_cycles": 1}
+    model, plain = tiny_model(gradient_latent_cycles=2), tiny_model()
+    for one in (model, plain):
+        one(*batch, **few).loss.backward()
+    expected = gradients(plain)
+    for name, grad in gradients(model).items():
+        assert torch.equal(grad, expected[name]), name
+
+
 # The depth of a step
 
 
@@ -297,6 +332,7 @@ def test_saved_with_its_options(tmp_path: Path) -> None:
 def test_a_training_step_with_everything_is_one_graph() -> None:
     """No part of it waits for the device or leaves torch.compile, in the first step and in those that go on."""
     fields = {"random_initial_states": True, "deep_cycles": 3, "state_damping": 0.1, "gradient_cycles": 2}
+    fields |= {"num_answer_layers": 1, "gradient_latent_cycles": 1, "halt_q_learning": True}
     model, batch = tiny_model(**fields).train(), tiny_batch(3)
     options = {"min_steps": torch.zeros(3), "noise_key": KEY}
     compiled = torch.compile(model, fullgraph=True, backend="eager")

@@ -33,6 +33,7 @@ def test_renaming_the_symbols_renames_the_answer(
     symbols are taken in another order."""
     fields: dict[str, Any] = {"token_mixer": mixer, "position_embedding_type": positions, **PREFIXES[prefix]}
     fields["symbol_mixer"] = symbol_mixer
+    fields["num_answer_layers"] = 1 if prefix == "register" else 0  # one network, or two as in HRM
     model = tiny_model(num_symbols=NUM_SYMBOLS, dtype=dtype, **fields)
     if prefix == "puzzle tokens":  # no puzzle says anything of single symbols
         model.model.puzzle_embeddings.weight.data[:, -NUM_SYMBOLS:] = 0

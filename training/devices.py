@@ -61,7 +61,8 @@ def compile_step(model: TrmForPuzzleSolving, whole: bool) -> None:
     table = model.model.puzzle_embeddings
     if whole and table is not None:
         table.forward = torch.compiler.disable(table.forward)  # type: ignore[method-assign]
-    (model if whole else model.model.network).compile(dynamic=False)
+    for module in [model] if whole else model.model.networks:
+        module.compile(dynamic=False)
     if not whole and model.config.random_initial_states:  # drawn at every step
         model.model.initial_states = torch.compile(model.model.initial_states, dynamic=False)  # type: ignore[method-assign]
 
@@ -81,7 +82,8 @@ def compile_network(
         return
     if batch_sizes_vary:
         accelerator.print("compiling the network: the first step of an evaluation takes some twenty seconds")
-        model.model.network.compile(dynamic=True)
+        for network in model.model.networks:
+            network.compile(dynamic=True)
     else:
         accelerator.print("compiling the network: the first step takes some twenty seconds on a CPU, longer on a GPU")
         compile_step(model, whole=whole_step and accelerator.device.type == "cuda")

@@ -166,7 +166,7 @@ def orthogonalize(matrix: Tensor, coefficients: tuple[float, float, float], iter
 def build_optimizers(model: TrmForPuzzleSolving, args: TrainArguments) -> list[Optimizer]:
     """The optimizers in the order they step: puzzle embeddings, then (with Muon) block matrices, then the rest."""
     table = model.model.puzzle_embeddings
-    matrices = list(model.model.network.parameters()) if args.use_muon else []
+    matrices = [matrix for network in model.model.networks for matrix in network.parameters()] if args.use_muon else []
     taken = {id(parameter) for parameter in [*matrices, *([] if table is None else [table.weight])]}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in taken]
 
