@@ -73,7 +73,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--halt_threshold", type=float, help="logit above which an answer is believed")
     parser.add_argument("--attempts", type=int, default=1, help="the most attempts, while the model is in doubt")
     parser.add_argument("--noise_std", type=float, default=0.0, help="deviation of noise on the states of attempts")
-    parser.add_argument("--selection", choices=("best", "vote"), default="best", help="which attempt's answer counts")
+    parser.add_argument(
+        "--selection", choices=("best", "vote", "residual"), default="best", help="which attempt's answer counts"
+    )
     parser.add_argument("--verify", action="store_true", help="let the rule of the puzzle decide what is solved")
     parser.add_argument("--seed", type=int, default=0, help="seed of views, random states and noise")
     for name in PICTURES:

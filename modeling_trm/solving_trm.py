@@ -81,7 +81,7 @@ class SolvingMixin:
         *,
         batch_size: int = 256,
         min_steps: int = 1,
-        selection: Literal["best", "vote"] = "best",
+        selection: Literal["best", "vote", "residual"] = "best",
         random_symmetry: Callable[..., Any] | None = None,
         num_symmetries: int | None = None,
         verify: Callable[[Tensor, Tensor], Tensor] | None = None,
@@ -104,8 +104,9 @@ class SolvingMixin:
             generator: where the seed of all randomness is drawn from; torch's default when `None`.
             batch_size: the most rows worked on at a time.
             min_steps: an attempt does at least so many steps.
-            selection: `"best"`, the attempt with the highest halting logit, or `"vote"`, the answer that most attempts
-                agree on (ties go to the higher mean halting probability).
+            selection: `"best"`, the attempt with the highest halting logit; `"vote"`, the answer that most attempts
+                agree on (ties go to the higher mean halting probability); `"residual"`, the attempt whose answer state
+                moved least, relative to its length, in its last 3 steps (arXiv 2605.21488).
             random_symmetry: (seed, attempt [batch], fingerprint [batch]) -> `Symmetry`, pure: the symmetries of the
                 task, as a processor's `random_symmetry`.
             num_symmetries: how many different ones there are, as a processor's `num_symmetries`; `None` for any
@@ -203,7 +204,7 @@ class Plan:
     min_steps: int = 1
     attempts: int = 1
     noise_std: float = 0.0
-    selection: Literal["best", "vote"] = "best"
+    selection: Literal["best", "vote", "residual"] = "best"
     random_symmetry: Callable[..., Any] | None = None
     num_symmetries: int | None = None
     verify: Callable[[Tensor, Tensor], Tensor] | None = None
@@ -223,8 +224,8 @@ class Plan:
             raise ValueError(f"noise_std={self.noise_std} must be a number of at least 0")
         if self.halt_threshold != self.halt_threshold:
             raise ValueError(f"halt_threshold={self.halt_threshold} must be a number")
-        if self.selection not in ("best", "vote"):
-            raise ValueError(f"selection={self.selection!r} must be 'best' or 'vote'")
+        if self.selection not in ("best", "vote", "residual"):
+            raise ValueError(f"selection={self.selection!r} must be 'best', 'vote' or 'residual'")
         if self.noise_std == 0 and not self.random_states and self.attempts > self.num_views:
             symmetries = "no symmetries" if self.random_symmetry is None else f"only {self.num_views} symmetries"
             raise ValueError(
@@ -278,24 +279,30 @@ class Attempt:
     steps: int = 0
     halted: bool = False
     accepted: bool = False  # verified, or halted where there is no verifier
+    moves: deque[float] = field(default_factory=lambda: deque(maxlen=3))  # of the answer state, in the last steps
 
-    def step(self, plan: Plan, halt_logit: float, is_finite: float, verified: float | None = None) -> bool:
+    def step(
+        self, plan: Plan, halt_logit: float, is_finite: float, move: float, verified: float | None = None
+    ) -> bool:
         """Notes what a supervision step came to; whether the attempt is done."""
         if not (is_finite and math.isfinite(halt_logit)):  # broken weights must not look like answers
             noise = f"noise_std={plan.noise_std} is too much, or " if plan.noise_std > 0 else ""
             raise ValueError(f"the logits are not finite: {noise}the model's weights hold NaN or infinite values")
         self.steps, self.halt_logit, self.halted = self.steps + 1, halt_logit, halt_logit > plan.halt_threshold
         self.accepted = self.halted if verified is None else bool(verified)
+        self.moves.append(move)
         return (self.accepted and self.steps >= plan.min_steps) or self.steps >= plan.max_steps
 
 
 def choose(attempts: list[Attempt], selection: str) -> Attempt:
-    """The attempt that counts: among the accepted ones, if any, the most confident, or that of the majority's answer.
+    """The attempt that counts: among the accepted ones, if any, the one that `selection` says.
 
     Attempts are taken in the order of their numbers, so that it does not matter which was done first.
     """
     pool = [attempt for attempt in attempts if attempt.accepted] or attempts
     pool = sorted(pool, key=lambda attempt: attempt.number)
+    if selection == "residual":
+        return min(pool, key=lambda attempt: sum(attempt.moves) / len(attempt.moves))
     if selection == "vote":
         votes: dict[tuple[int, ...], list[Attempt]] = {}
         for attempt in pool:
@@ -417,12 +424,14 @@ class Queue:
                 state + plan.noise_std * state_normals(key, size).view(state.shape).to(state.dtype)
                 for state, key in zip((answer_state, latent_state), keys, strict=True)
             )
+        before = answer_state
         answer_state, latent_state = self.recur(rows.view, rows.puzzle_ids, answer_state, latent_state)
         rows = rows._replace(steps=steps, answer_state=answer_state, latent_state=latent_state)
         logits = self.model.answer_logits(answer_state)
         halt_logits = self.model.halt_logits(answer_state)
 
-        columns = [halt_logits, logits.isfinite().flatten(1).all(1)]
+        move = (answer_state - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
+        columns = [halt_logits, logits.isfinite().flatten(1).all(1), move]
         if plan.verify or plan.return_steps:
             answers = self.view(logits.argmax(-1), rows.key, rows.number, back=True)
         if plan.verify:

@@ -108,7 +108,7 @@ PLANS = st.fixed_dictionaries(
     {
         "attempts": st.sampled_from([1, 2, 7, 17]),
         "noise_std": st.sampled_from([0.0, 0.3]),
-        "selection": st.sampled_from(["best", "vote"]),
+        "selection": st.sampled_from(["best", "vote", "residual"]),
         "verify": st.sampled_from([None, looks_right]),
         "min_steps": st.sampled_from([1, 3]),
         "seed": st.integers(0, 2**31),
@@ -256,6 +256,24 @@ def test_a_tie_of_votes_goes_to_the_higher_mean_probability():
     assert choose(attempts, "best") is attempts[0]
 
 
+def test_the_residual_is_the_mean_relative_move_of_the_last_three_steps(monkeypatch):
+    """Of four attempts, whose answer states grow by these shares, the third moved least then, and in no other step."""
+    solver, forward, step = deepcopy(model()), model().model.forward, iter([0, 1, 2, 3] * 2)
+    growth = torch.tensor([[9.0, 2, 2, 2], [0, 2, 2, 2.5], [9, 3, 0, 2.9], [0, 9, 9, 9]])  # [attempt, step]
+
+    def grow(view, puzzle_ids, *states, **options):
+        if not states:
+            return tuple(torch.ones_like(state) for state in forward(view, puzzle_ids, **options)[:2])
+        shares = growth[:1] if len(view) == 1 else growth[1:]
+        return states[0] * (1 + shares[:, next(step)].view(-1, 1, 1)), states[1]
+
+    monkeypatch.setattr(solver.model, "forward", grow)
+    plan = {"attempts": 4, "random_symmetry": symmetry_of_view, "halt_threshold": INFINITY, "max_steps": 4}
+    found = solver.solve(puzzles(1), selection="residual", **plan).halt_logits.item()
+    length = (1 + growth[2]).prod().item()
+    assert found == pytest.approx(solver.halt_head(torch.full((16,), length).double())[0].item())
+
+
 def test_both_states_have_noise_of_their_own_at_every_step(monkeypatch):
     """Standard normals keyed by (seed, attempt and step, puzzle) times the deviation, on both states, nothing else."""
     solver, before, after = deepcopy(model()), [], []
@@ -394,7 +412,7 @@ def test_more_steps_than_trained_for():
         ({"noise_std": float("nan")}, "noise_std=nan must be"),
         ({"noise_std": INFINITY}, "noise_std=inf must be"),
         ({"halt_threshold": float("nan")}, "halt_threshold=nan must be"),
-        ({"selection": "mean"}, "selection='mean' must be 'best' or 'vote'"),
+        ({"selection": "mean"}, "selection='mean' must be 'best', 'vote' or 'residual'"),
         ({"attempts": 2}, "attempts=2 would repeat themselves: there are no symmetries and no random initial states"),
         ({"attempts": 9, "random_symmetry": symmetry_of_view, "num_symmetries": 8}, "there are only 8 symmetries"),
         ({"num_symmetries": "8"}, "num_symmetries='8' must be an integer"),

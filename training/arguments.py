@@ -188,7 +188,9 @@ class EvalArguments:
     min_steps: int = option(1, "the fewest supervision steps")
     attempts: int = option(1, "the most attempts per puzzle, at symmetric views: 1, 4, 16, ... until one is confident")
     noise_std: float = option(0.0, "deviation of noise on the states of attempts")
-    selection: Literal["best", "vote"] = option("best", "the attempt that counts: most confident, or most frequent")
+    selection: Literal["best", "vote", "residual"] = option(
+        "best", "the attempt that counts: the most confident, the most frequent answer, or the state that moves least"
+    )
     verify: bool = option(False, "let the task's checker decide which attempts are done; adds verified_accuracy")
     sweep: str | None = option(None, "a curve, such as attempts=1,4,16: a JSON list in --output and a plot beside it")
     hub_dataset: str | None = option(None, "dataset repository that holds the puzzles, if the task does not know one")

@@ -213,7 +213,8 @@ def attempts_of(result: dict[str, Any]) -> list[str]:
     if attempts is None:  # a result of an earlier version
         attempts = result["num_rollouts"] * result.get("augmentations", 1)
     words = {f"{attempts} attempts": attempts > 1, f"noise {noise:g}": noise > 0}
-    words |= {"most frequent answer": result.get("selection") == "vote"}
+    selection = result.get("selection")
+    words |= {"most frequent answer": selection == "vote", "least moving state": selection == "residual"}
     return [word for word, applies in words.items() if applies]
 
 
