@@ -102,6 +102,7 @@ class TrmConfig(PreTrainedConfig):
     """
 
     model_type = "trm"
+    keys_to_ignore_at_inference = ["carry"]
 
     vocab_size: int = 11
     seq_len: int = 81

@@ -17,7 +17,8 @@ and halting by Q-learning.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,18 +26,19 @@ from torch import Tensor, nn
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
-from transformers.utils.generic import ModelOutput
+from transformers.utils.generic import ModelOutput, can_return_tuple
+from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_trm import TrmConfig
 from .randomness_trm import TRUNCATED_DEVIATION, draw_key, random_bits, state_normals
-from .solving_trm import SolvingMixin
-from .symbols_trm import TrmSymbolAttention, TrmSymbolEmbedding, TrmSymbolHead, TrmSymbolMixer, each_symbol_alone
+from .solving_trm import SolvingMixin, require_puzzle_ids
+from .symbols_trm import TrmSymbolAttention, TrmSymbolEmbedding, TrmSymbolHead, TrmSymbolMixer
 
 IGNORE_INDEX = -100
 
 
 @dataclass
-class TrmCarry:
+class TrmCarry(ModelOutput):
     """What one supervision step hands to the next: the states, detached, and the puzzles being worked on.
 
     Attributes:
@@ -46,26 +48,31 @@ class TrmCarry:
         input_ids, puzzle_ids, labels: the puzzles, [batch, seq], [batch], [batch, seq]; the last two may be `None`.
     """
 
-    answer_state: Tensor
-    latent_state: Tensor
-    steps: Tensor
-    halted: Tensor
-    input_ids: Tensor
+    answer_state: Tensor | None = None
+    latent_state: Tensor | None = None
+    steps: Tensor | None = None
+    halted: Tensor | None = None
+    input_ids: Tensor | None = None
     puzzle_ids: Tensor | None = None
     labels: Tensor | None = None
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The carry as named tensors, without those that are `None`; `TrmCarry(**carry.tensors())` is the carry."""
-        present = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: tensor for name, tensor in present.items() if tensor is not None}
 
 
 @dataclass
 class TrmModelOutput(ModelOutput):
-    """States after one deep recursion, [batch, prefix + seq, hidden]; the gradient reaches its last cycles only."""
+    """States after one deep recursion.
+
+    Attributes:
+        answer_state, latent_state: [batch, prefix + seq, hidden]; the gradient reaches the last cycles only.
+        hidden_states: with `output_hidden_states` the first layer's input and the output of every layer each time it
+            is applied, 1 + `deep_cycles` * (`latent_cycles` + 1) * `num_hidden_layers` tensors as the states.
+        attentions: with `output_attentions` and eager attention its weights each time it is applied, [batch, heads,
+            prefix + seq, prefix + seq]; with symbols [batch * symbols, ...].
+    """
 
     answer_state: Tensor | None = None
     latent_state: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 @dataclass
@@ -80,6 +87,7 @@ class TrmOutput(ModelOutput):
         answer_loss, halt_loss: the two parts, means over the batch, detached (with labels). In training with
             `halt_q_learning` the second is the sum of the losses of halting and of going on.
         correct: cells that are labelled and right, bool, [batch, seq] (with labels).
+        hidden_states, attentions: of every layer each time it is applied, see [`TrmModelOutput`] (if asked for).
     """
 
     loss: Tensor | None = None
@@ -89,6 +97,8 @@ class TrmOutput(ModelOutput):
     answer_loss: Tensor | None = None
     halt_loss: Tensor | None = None
     correct: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 def rms_norm(hidden: Tensor, eps: float) -> Tensor:
@@ -177,20 +187,23 @@ class TrmAttention(nn.Module):
         self.qkv_proj = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 
-    def forward(self, hidden: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
-        batch, length, size = hidden.shape
-        heads = self.qkv_proj(hidden).view(batch, length, 3 * self.num_heads, self.head_size).transpose(1, 2)
+    def forward(self, hidden: Tensor, rotary: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor | None]:
+        """[batch, length, hidden] to the same shape, and the weights if attention is eager; each symbol for itself."""
+        by_symbol = hidden.transpose(1, -2)
+        rows = by_symbol.flatten(0, -3)  # [batch, length, hidden] or [batch * symbols, length, hidden]
+        batch, length, size = rows.shape
+        heads = self.qkv_proj(rows).view(batch, length, 3 * self.num_heads, self.head_size).transpose(1, 2)
         query, key, value = heads.chunk(3, dim=1)  # [batch, heads, length, head]
         if rotary is not None:
             query, key = apply_rotary(query, *rotary), apply_rotary(key, *rotary)
         attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
-        mixed, _ = attention(self, query, key, value, None, scaling=self.scaling, dropout=0.0, is_causal=False)
+        mixed, weights = attention(self, query, key, value, None, scaling=self.scaling, dropout=0.0, is_causal=False)
         mixed = mixed.reshape(batch, length, size)
         if self.config.normalize_attention:
             mixed = rms_norm(mixed, self.config.rms_norm_eps)
-        return self.o_proj(mixed)
+        return self.o_proj(mixed).view(by_symbol.shape).transpose(1, -2), weights
 
 
 class TrmLayer(GradientCheckpointingLayer):
@@ -218,10 +231,9 @@ class TrmLayer(GradientCheckpointingLayer):
         if self.mixes_by_mlp:
             positions_last = hidden.transpose(1, -1)  # [batch, hidden, length]
             hidden = rms_norm(positions_last + self.token_mixer(positions_last), self.eps).transpose(1, -1)
-        elif self.symbol_mixer is None:
-            hidden = rms_norm(hidden + self.token_mixer(hidden, rotary), self.eps)
         else:
-            hidden = rms_norm(hidden + each_symbol_alone(self.token_mixer, hidden, rotary), self.eps)
+            mixed, _ = self.token_mixer(hidden, rotary)
+            hidden = rms_norm(hidden + mixed, self.eps)
         if self.symbol_mixer is not None:
             hidden = rms_norm(hidden + self.symbol_mixer(hidden), self.eps)
         return rms_norm(hidden + self.mlp(hidden), self.eps)
@@ -248,10 +260,7 @@ class TrmReasoningNetwork(nn.Module):
 
 
 class TrmPuzzleEmbedding(nn.Embedding):
-    """One embedding per puzzle id. Its gradient is sparse: only the rows of a batch are read, sent and updated."""
-
-    def __init__(self, num_puzzles: int, size: int):
-        super().__init__(num_puzzles, size, sparse=True)
+    """One embedding per puzzle id; they start at zero."""
 
 
 class TrmHaltHead(nn.Linear):
@@ -276,6 +285,8 @@ class TrmPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_flash_attn = True
     _supports_attention_backend = True
+    _can_record_outputs = {"hidden_states": TrmLayer, "attentions": TrmAttention}
+    accepts_loss_kwargs = False  # the loss is the batch's mean: `Trainer` divides it among accumulated batches
 
     def _init_weights(self, module: nn.Module):
         """Truncated normal of variance 1/fan-in (LeCun) for matrices and embeddings, 1 for the initial states."""
@@ -344,31 +355,37 @@ class TrmModel(TrmPreTrainedModel):
 
         Args:
             input_ids: integer tokens, [batch, seq].
-            puzzle_ids: integer ids, [batch]; id 0 for every row when `None`.
+            puzzle_ids: integer ids, [batch]; needed by a model of several puzzles.
 
         Returns:
             x of the paper, [batch, prefix + seq, hidden], in the compute dtype.
+
+        Raises:
+            ValueError: a model of several puzzles, and no ids.
         """
+        require_puzzle_ids(self.config, puzzle_ids)
         batch = input_ids.shape[0]
         parts = [self.embed_tokens(input_ids.long())]
         if self.registers is not None:
-            parts.insert(0, self.registers.weight.expand(batch, -1, -1))
+            number = torch.arange(self.config.num_register_tokens, device=input_ids.device)
+            parts.insert(0, self.registers(number).expand(batch, -1, -1))
         if self.puzzle_embeddings is not None:
-            if puzzle_ids is None:
+            if puzzle_ids is None:  # there is one puzzle
                 puzzle_ids = torch.zeros(batch, dtype=torch.long, device=input_ids.device)
             puzzle, of_symbols = self.puzzle_embeddings(puzzle_ids.long()).split(
                 (self.config.puzzle_embedding_size, self.config.num_symbols), dim=1
             )
             width = self.config.num_puzzle_tokens * self.config.hidden_size
             parts.insert(0, F.pad(puzzle, (0, width - puzzle.shape[1])).view(batch, -1, self.config.hidden_size))
-        positions = None if self.embed_positions is None else self.embed_positions.weight
         if self.config.num_symbols:  # the prefix and the positions are the same for all symbols
             parts[:-1] = [part.unsqueeze(2).expand(-1, -1, self.config.num_symbols, -1) for part in parts[:-1]]
-            positions = None if positions is None else positions.unsqueeze(1)
             if self.symbol_direction is not None:  # what a puzzle says of single symbols, the first part of the prefix
-                parts[0] = parts[0] + of_symbols[:, None, :, None] * self.symbol_direction.weight
+                direction = self.symbol_direction(torch.zeros(1, dtype=torch.long, device=input_ids.device))
+                parts[0] = parts[0] + of_symbols[:, None, :, None] * direction
         embeds = torch.cat(parts, dim=1)
-        if positions is not None:
+        if self.embed_positions is not None:
+            positions = self.embed_positions(torch.arange(embeds.shape[1], device=input_ids.device))
+            positions = positions.unsqueeze(1) if self.config.num_symbols else positions
             embeds = math.sqrt(0.5) * (embeds + positions)
         return (self.embedding_scale * embeds).to(self.compute_dtype)
 
@@ -431,6 +448,7 @@ class TrmModel(TrmPreTrainedModel):
                 answer_state = answer_network(answer_state, latent_state, rotary)
         return answer_state, latent_state
 
+    @capture_outputs
     def forward(
         self,
         input_ids: Tensor,
@@ -440,12 +458,14 @@ class TrmModel(TrmPreTrainedModel):
         noise_key: Tensor | None = None,
         deep_cycles: int | None = None,
         latent_cycles: int | None = None,
+        **kwargs: Any,
     ) -> TrmModelOutput:
         """One deep recursion on `input_ids` [batch, seq] from the given states, or from the initial ones.
 
         Args:
             noise_key: int64 [batch], decides random initial states.
             deep_cycles, latent_cycles: the depth; the configuration's by default.
+            kwargs: `return_dict`, `output_hidden_states`, `output_attentions`.
         """
         if answer_state is None or latent_state is None:
             fresh_answer, fresh_latent = self.initial_states(input_ids.shape[0], noise_key)
@@ -489,6 +509,7 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
             labels=labels,
         )
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor,
@@ -500,6 +521,7 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
         deep_cycles: int | None = None,
         latent_cycles: int | None = None,
         max_supervision_steps: int | None = None,
+        **kwargs: Any,
     ) -> TrmOutput:
         """One supervision step (section 2.4 of the paper and its halting rule).
 
@@ -510,7 +532,7 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
 
         Args:
             input_ids: integer tokens, [batch, seq].
-            puzzle_ids: integer ids, [batch], for models with puzzle embeddings; id 0 when `None`.
+            puzzle_ids: integer ids, [batch]; needed by a model of several puzzles.
             labels: the answer's tokens, [batch, seq]; -100 where a cell does not count.
             carry: of the step before, or `None` to start.
             min_steps: steps before which a row may not halt in training, integer, [batch]; drawn from torch's
@@ -518,13 +540,14 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
             noise_key: decides the random initial states of each row, int64, [batch], for models that have them; drawn
                 from torch's generator when `None`.
             deep_cycles, latent_cycles, max_supervision_steps: the depth of this step; the configuration's when `None`.
+            kwargs: `return_dict`, `output_hidden_states`, `output_attentions`.
 
         Returns:
             [`TrmOutput`]; its carry is detached.
 
         Raises:
-            ValueError: `input_ids` are not [batch, seq_len], the carry is of another batch size, or it holds puzzle
-                ids or labels and none are given, or the reverse.
+            ValueError: `input_ids` are not [batch, seq_len], a model of several puzzles is given no ids, the carry is
+                of another batch size, or it holds puzzle ids or labels and none are given, or the reverse.
         """
         config = self.config
         if noise_key is None and config.random_initial_states:
@@ -549,6 +572,8 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
             carry.latent_state,
             deep_cycles=deep_cycles,
             latent_cycles=latent_cycles,
+            return_dict=True,
+            **kwargs,
         )
         answer_state, latent_state = states.answer_state, states.latent_state
         logits, (halt_logits, continue_logits) = self.answer_logits(answer_state), self.q_logits(answer_state)
@@ -566,17 +591,27 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
             latent_state=latent_state.detach(),
             halted=halted,
         )
-        output = TrmOutput(logits=logits, halt_logits=halt_logits, carry=carry)
-        if carry.labels is None:
-            return output
-        answer_losses, halt_losses, correct = puzzle_losses(logits, halt_logits, carry.labels, config)
-        if may_halt and config.halt_q_learning:
-            values = self.continue_values(carry, deep_cycles, latent_cycles, max_supervision_steps)
-            halt_losses = halt_losses + F.binary_cross_entropy_with_logits(continue_logits, values, reduction="none")
-        output.loss = (answer_losses + config.halt_loss_weight * halt_losses).mean()
-        output.answer_loss, output.halt_loss = answer_losses.mean().detach(), halt_losses.mean().detach()
-        output.correct = correct
-        return output
+        loss = answer_loss = halt_loss = correct = None
+        if carry.labels is not None:
+            answer_losses, halt_losses, correct = puzzle_losses(logits, halt_logits, carry.labels, config)
+            if may_halt and config.halt_q_learning:
+                values = self.continue_values(carry, deep_cycles, latent_cycles, max_supervision_steps)
+                halt_losses = halt_losses + F.binary_cross_entropy_with_logits(
+                    continue_logits, values, reduction="none"
+                )
+            loss = (answer_losses + config.halt_loss_weight * halt_losses).mean()
+            answer_loss, halt_loss = answer_losses.mean().detach(), halt_losses.mean().detach()
+        return TrmOutput(
+            loss=loss,
+            logits=logits,
+            halt_logits=halt_logits,
+            carry=carry,
+            answer_loss=answer_loss,
+            halt_loss=halt_loss,
+            correct=correct,
+            hidden_states=states.hidden_states,
+            attentions=states.attentions,
+        )
 
     @torch.no_grad()
     def continue_values(
@@ -605,6 +640,7 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
             carry.latent_state,
             deep_cycles=deep_cycles,
             latent_cycles=latent_cycles,
+            return_dict=True,
         )
         halt_logits, continue_logits = self.q_logits(states.answer_state)
         if max_supervision_steps is None:

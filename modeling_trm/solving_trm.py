@@ -91,7 +91,7 @@ class SolvingMixin:
 
         Args:
             input_ids: integer tokens, [batch, seq_len].
-            puzzle_ids: integer ids, [batch], for models with puzzle embeddings; id 0 when `None`.
+            puzzle_ids: integer ids, [batch]; needed by a model of several puzzles.
             max_steps: the most supervision steps of an attempt; `config.max_solve_steps` when `None`. More than the
                 model was trained for often helps.
             halt_threshold: an attempt halts when its halting logit is above this; `config.halt_threshold` when
@@ -503,6 +503,15 @@ def check_integers(name: str, tokens: Any) -> None:
         raise ValueError(f"{name} must be a tensor of integers, not {found}")
 
 
+def require_puzzle_ids(config: Any, puzzle_ids: Tensor | None) -> None:
+    """Raises `ValueError` if a model of several puzzles is not told which: its answer would be that of another one."""
+    if puzzle_ids is None and config.num_puzzle_tokens > 0 and config.num_puzzles > 1:
+        raise ValueError(
+            f"puzzle_ids are missing: this model has learned an embedding for each of {config.num_puzzles} puzzles, "
+            "and can only solve those, each under its id"
+        )
+
+
 def check_puzzles(config: Any, input_ids: Any, puzzle_ids: Any) -> None:
     """Raises `ValueError` with one line that names what is wrong."""
     check_integers("input_ids", input_ids)
@@ -513,6 +522,7 @@ def check_puzzles(config: Any, input_ids: Any, puzzle_ids: Any) -> None:
     low, high = torch.stack(input_ids.aminmax()).tolist()
     if low < 0 or high >= config.vocab_size:
         raise ValueError(f"input_ids holds tokens {low} to {high}, but this model knows 0 to {config.vocab_size - 1}")
+    require_puzzle_ids(config, puzzle_ids)
     if puzzle_ids is None:
         return
     check_integers("puzzle_ids", puzzle_ids)

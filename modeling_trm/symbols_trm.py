@@ -72,10 +72,4 @@ class TrmSymbolHead(nn.Linear):
         return torch.cat((scores[..., :-1].mean(2), scores[..., -1]), dim=-1)
 
 
-def each_symbol_alone(mixer: nn.Module, hidden: Tensor, *args) -> Tensor:
-    """`mixer`, which takes [batch, length, hidden], for every symbol of [batch, length, symbols, hidden]."""
-    rows = hidden.transpose(1, 2)
-    return mixer(rows.flatten(0, 1), *args).view(rows.shape).transpose(1, 2)
-
-
-__all__ = ["TrmSymbolAttention", "TrmSymbolEmbedding", "TrmSymbolHead", "TrmSymbolMixer", "each_symbol_alone"]
+__all__ = ["TrmSymbolAttention", "TrmSymbolEmbedding", "TrmSymbolHead", "TrmSymbolMixer"]

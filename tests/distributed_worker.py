@@ -31,7 +31,7 @@ def run(words: list[str], dtype: torch.dtype, lists_calls: bool) -> None:
     class WatchedMeters(loop.Meters):
         def update(self, output, *measures):
             super().update(output, *measures)
-            seen.append({name: tensor.clone() for name, tensor in output.carry.tensors().items() if tensor.ndim == 1})
+            seen.append({name: tensor.clone() for name, tensor in output.carry.items() if tensor.ndim == 1})
             seen[-1]["loss"] = output.loss.detach().clone()
 
     def build_wide_and_decided(self, config):

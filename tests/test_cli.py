@@ -26,7 +26,9 @@ PROCESSOR = TrmProcessor.for_sudoku(2, 3)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained 6x6 Sudoku model: what it answers is of no matter here."""
     path = tmp_path_factory.mktemp("cli") / "model"
-    model = tiny_model(dtype=torch.float32, vocab_size=8, seq_len=36, halt_threshold=1e9, max_solve_steps=3)
+    model = tiny_model(
+        dtype=torch.float32, vocab_size=8, seq_len=36, num_puzzles=1, halt_threshold=1e9, max_solve_steps=3
+    )
     model.save_pretrained(path)
     PROCESSOR.save_pretrained(path)
     return path
@@ -97,7 +99,9 @@ def test_one_sentence_says_what_became_of_the_puzzle(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     threshold = -1e9 if believes else 1e9
-    model = tiny_model(dtype=torch.float32, vocab_size=8, seq_len=36, halt_threshold=threshold, max_solve_steps=2)
+    model = tiny_model(
+        dtype=torch.float32, vocab_size=8, seq_len=36, num_puzzles=1, halt_threshold=threshold, max_solve_steps=2
+    )
     model.save_pretrained(tmp_path)
     PROCESSOR.save_pretrained(tmp_path)
 

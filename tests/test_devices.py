@@ -143,7 +143,10 @@ def whole_step_case(num_puzzle_tokens: int, **fields: Any) -> tuple[TrmForPuzzle
     fields |= {"num_puzzle_tokens": num_puzzle_tokens, "num_register_tokens": 1}
     fields |= {} if num_puzzle_tokens else {"puzzle_embedding_size": 0}
     batch = dict(zip(("input_ids", "puzzle_ids", "labels"), tiny_batch(4), strict=True))
-    return tiny_model(dtype=torch.float32, **fields).train(), batch | {"min_steps": torch.zeros(4)}
+    model = tiny_model(dtype=torch.float32, **fields).train()
+    if num_puzzle_tokens:
+        model.model.puzzle_embeddings.sparse = True  # as in training
+    return model, batch | {"min_steps": torch.zeros(4)}
 
 
 @pytest.mark.parametrize("num_puzzle_tokens", [0, 2])

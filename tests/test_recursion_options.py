@@ -97,7 +97,7 @@ def test_random_initial_states_are_drawn_anew_for_every_puzzle() -> None:
 
 def test_solve_with_random_initial_states_is_seeded() -> None:
     """The same seed gives the same answers in any batch; attempts differ without noise."""
-    model, input_ids = tiny_model(random_initial_states=True), tiny_batch(40)[0]
+    model, input_ids = tiny_model(random_initial_states=True, num_puzzles=1), tiny_batch(40)[0]
     options = {"max_steps": 2, "halt_threshold": math.inf}
     first, again, other = (model.solve(input_ids, seed=seed, **options).halt_logits for seed in (1, 1, 2))
     in_twos = model.solve(input_ids, seed=1, batch_size=2, **options).halt_logits
@@ -187,9 +187,7 @@ def test_one_axis_is_the_usual_rope() -> None:
 
 
 def test_the_grid_width_counts() -> None:
-    wide, tall = (
-        tiny_model(position_embedding_type="rope_2d", num_attention_heads=2, grid_width=width) for width in (3, 2)
-    )
+    wide, tall = (tiny_model(position_embedding_type="rope_2d", num_puzzles=1, grid_width=width) for width in (3, 2))
     tokens = tiny_batch(2)[0]
     assert not torch.allclose(wide(tokens).logits, tall(tokens).logits)
 
@@ -260,8 +258,8 @@ def test_the_depth_given_to_forward_is_that_of_a_model_so_configured(training: b
             outputs[-1].loss.backward()
         carries = [output.carry for output in outputs]
         assert torch.equal(outputs[0].loss, outputs[1].loss)
-        for name, tensor in carries[1].tensors().items():
-            assert torch.equal(carries[0].tensors()[name], tensor), name
+        for name, tensor in carries[1].items():
+            assert torch.equal(carries[0][name], tensor), name
     assert carries[0].halted.all()
     expected = gradients(configured)
     for name, grad in gradients(given).items():
@@ -323,7 +321,7 @@ def test_saved_with_its_options(tmp_path: Path) -> None:
         "position_embedding_type": "rope_2d",
         "grid_width": 3,
     }
-    model, tokens = tiny_model(dtype=torch.float32, **fields), tiny_batch(4)[0]
+    model, tokens = tiny_model(dtype=torch.float32, num_puzzles=1, **fields), tiny_batch(4)[0]
     model.save_pretrained(tmp_path)
     loaded = type(model).from_pretrained(tmp_path)
     assert torch.equal(loaded.solve(tokens, seed=2).halt_logits, model.solve(tokens, seed=2).halt_logits)

@@ -139,7 +139,7 @@ def test_noise_comes_from_the_generator() -> None:
 
 
 def test_noise_without_generator_follows_torchs_seed() -> None:
-    model = restless_model()
+    model = restless_model(num_puzzles=1)
     input_ids, _, _ = tiny_batch(5)
     found = []
     for seed in (1, 1, 2):
@@ -186,6 +186,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"puzzle_ids": torch.tensor([-1, 0])}, "from -1 to 0"),
     ({"puzzle_ids": torch.tensor([0])}, r"\[2\] ids.*not \[1\]"),
     ({"puzzle_ids": torch.zeros(0, dtype=torch.long)}, r"\[2\] ids.*not \[0\]"),
+    ({"puzzle_ids": None}, "puzzle_ids are missing: .* each of 5 puzzles"),
     ({"puzzle_ids": torch.zeros(2)}, "puzzle_ids must be a tensor of integers, not torch.float32"),
     ({"puzzle_ids": [0, 1]}, "puzzle_ids must be a tensor of integers, not list"),
     ({"input_ids": torch.full((2, 6), 1.6)}, "input_ids must be a tensor of integers, not torch.float32"),
@@ -232,12 +233,12 @@ TOKENS = torch.zeros(2, 6, dtype=torch.long)
 )
 def test_a_stream_of_something_else_is_refused(batch: Any, found: str) -> None:
     with pytest.raises(ValueError, match=f"input_ids must be a tensor of integers, not {found}"):
-        list(tiny_model().solve_dataset([TOKENS, batch]))
+        list(tiny_model(num_puzzles=1).solve_dataset([TOKENS, batch]))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_broken_weights_are_named(value: float) -> None:
-    model = tiny_model()
+    model = tiny_model(num_puzzles=1)
     with torch.no_grad():
         model.model.network.layers[0].mlp.down_proj.weight[0, 0] = value
     with pytest.raises(ValueError, match="weights"):

@@ -43,9 +43,7 @@ def first_carry(model: TrmForPuzzleSolving, batch: dict[str, Tensor]) -> TrmCarr
     given = {name: tensor for name, tensor in batch.items() if name != "min_steps"}
     with torch.no_grad():
         carry = model.initial_carry(**given)
-    return TrmCarry(
-        **{name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in carry.tensors().items()}
-    )
+    return TrmCarry(**{name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in carry.items()})
 
 
 def repose(carry: TrmCarry, cell_index: Tensor) -> TrmCarry:

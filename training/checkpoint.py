@@ -117,7 +117,7 @@ def save_checkpoint(
     def write() -> None:
         local = {"random_state": torch.get_rng_state()}
         if state.carry is not None:
-            local |= {f"carry.{name}": tensor.contiguous() for name, tensor in state.carry.tensors().items()}
+            local |= {f"carry.{name}": tensor.contiguous() for name, tensor in state.carry.items()}
         save_file(local, temporary / rank_file(accelerator.process_index))
         if is_main:
             save_file(state.tensors(), temporary / "training.safetensors")

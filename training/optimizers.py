@@ -172,6 +172,7 @@ def build_optimizers(model: TrmForPuzzleSolving, args: TrainArguments) -> list[O
 
     optimizers: list[Optimizer] = []
     if table is not None:
+        table.sparse = True  # the gradient holds the rows of the batch alone, as `SignSGD` wants it
         optimizers.append(
             SignSGD(
                 [table.weight],
