@@ -207,7 +207,7 @@ def test_a_test_row_that_the_training_file_does_not_cover_is_refused(tmp_path, r
         ("train.csv", b'input,output\n"[1,2",3\n', "row 1: "),
         ("train.csv", b"input,output\n12\n", "row 1: the output is no grid but None"),
         ("train.jsonl.gz", b"no gzip", "train.jsonl.gz: "),
-        ("train.jsonl.gz", gzip.compress(json.dumps(ROWS[0]).encode() * 50)[:-9], "train.jsonl.gz"),
+        ("train.jsonl.gz", gzip.compress(json.dumps(ROWS[0]).encode() * 50, mtime=0)[:-9], "train.jsonl.gz"),
         ("train.parquet", b"", "train.parquet: "),
         ("train.parquet", b"PAR1 and no more", "train.parquet: "),
     ],
