@@ -129,6 +129,7 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
         {"hidden_size": 64, "puzzle_embedding_size": 264, "num_puzzle_tokens": 4},
         ("puzzle_embedding_size=264", "num_puzzle_tokens=4", "hidden_size=64"),
     ),
+    *(({"num_symbols": number}, (f"num_symbols={number}", "vocab_size=11")) for number in (-1, 1, 12)),
     ({"answer_token_ids": [1, 11]}, ("answer_token_ids=[1, 11]", "vocab_size=11")),
     ({"answer_token_ids": [-1]}, ("answer_token_ids=[-1]",)),
     ({"answer_token_ids": []}, ("answer_token_ids=[]",)),

@@ -46,7 +46,7 @@ PROCESSOR = TrmProcessor(["<pad>", ".", *"12345"], 2, 3)
 
 @pytest.fixture(scope="module")
 def model() -> TrmForPuzzleSolving:
-    return tiny_model(dtype=torch.float32, num_register_tokens=1, position_embedding_type="learned")
+    return tiny_model(dtype=torch.float32, num_register_tokens=1, position_embedding_type="learned", num_symbols=5)
 
 
 @pytest.fixture(scope="module")

@@ -64,3 +64,45 @@ def test_a_puzzle_can_tell_its_symbols_apart() -> None:
     renamed = model(names[input_ids], puzzle_ids).logits[..., names]
     torch.testing.assert_close(renamed, before)
     assert (unnamed - before).abs().max() > 1e-3
+
+
+def test_solve_renames_its_answers_too() -> None:
+    """And is a loop over `forward`, whose rows leave when they halt."""
+    model, names = tiny_model(num_symbols=NUM_SYMBOLS, **PREFIXES["register"]), new_names()
+    input_ids = tiny_batch(20)[0]
+    solution, renamed = model.solve(input_ids), model.solve(names[input_ids], batch_size=3)
+    assert len(set(solution.steps.tolist())) > 1
+    assert torch.equal(renamed.steps, solution.steps)
+    assert torch.equal(renamed.answers, names[solution.answers])
+    torch.testing.assert_close(renamed.halt_logits, solution.halt_logits)
+    carry = None
+    with torch.no_grad():
+        for step in range(1, model.config.max_supervision_steps + 1):
+            output = model(input_ids, carry=carry)
+            carry = output.carry
+            leave = solution.steps == step
+            assert torch.equal(output.logits.argmax(-1)[leave], solution.answers[leave])
+
+
+@pytest.mark.parametrize("symbol_mixer", ["mean", "attention"])
+def test_autocast_reaches_every_parameter(symbol_mixer: str) -> None:
+    """With gradient in bfloat16 close to that in float32, though the first deep cycle has none."""
+    gradients = []
+    for enabled in (False, True):
+        model = tiny_model(num_symbols=NUM_SYMBOLS, symbol_mixer=symbol_mixer, dtype=torch.float32).train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            output = model(*tiny_batch(8))
+        assert output.carry.answer_state.dtype == (torch.bfloat16 if enabled else torch.float32)
+        output.loss.backward()
+        gradients.append({name: weight.grad for name, weight in model.named_parameters()})
+    assert any("symbol_mixer" in name for name in gradients[0])
+    for name, expected in gradients[0].items():
+        similarity = torch.cosine_similarity(gradients[1][name].flatten(), expected.flatten(), dim=0)
+        assert similarity > 0.9, name
+
+
+def test_a_model_without_symbols_has_nothing_of_them() -> None:
+    """Neither weights nor an axis; that its numbers are the official ones is what the goldens say."""
+    model = tiny_model()
+    assert not any("symbol" in name for name in model.state_dict())
+    assert model(*tiny_batch(3)).carry.answer_state.shape == (3, 8, 16)
