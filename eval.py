@@ -28,7 +28,7 @@ from training.evaluation import (
 )
 from training.publishing import open_for_results, publish_results
 from training.sweeps import parse_sweep, plot_sweep
-from training.transfer import check_same_puzzles
+from training.transfer import puzzles_of
 
 
 def main(command_line: list[str]) -> None:
@@ -57,7 +57,7 @@ def main(command_line: list[str]) -> None:
     run: Callable[..., dict] = evaluate
     show = report
     if puzzles.augmented_tasks:
-        check_same_puzzles(args.model, model.config.num_puzzles, puzzles.augmented_tasks)
+        puzzles = puzzles_of(args.model, model.config.num_puzzles, puzzles)
         submission = Path(args.submission)
         resume_dir = submission.with_name(submission.name + ".votes")
         run = partial(evaluate_arc, num_votes=args.num_votes, submission=submission, resume_dir=resume_dir)

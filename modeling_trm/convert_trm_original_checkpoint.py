@@ -55,7 +55,7 @@ PICKLE = re.compile(r"(step_\d+\w*|checkpoint|.*\.(pt|pth|bin|ckpt))")
 IDENTIFIER = re.compile(
     r"(?P<task>.+?)(?P<separator>\|\|\||_)t(?P<dihedral>[0-7])(?P=separator)(?P<colours>0[1-9]{9})"
 )
-UNCHANGED = "0 0123456789"
+NOBODY, UNCHANGED = "<blank>", "0 0123456789"
 INITIAL_STATES = ("model.initial_answer_state", "model.initial_latent_state")
 # Where training scripts that save more than the weights have them, and their average.
 WEIGHTS, AVERAGES = ("model", "model_state_dict", "state_dict"), ("ema.shadow", "ema", "ema_state_dict", "ema_model")
@@ -420,7 +420,9 @@ def read_identifiers(path: Path, num_puzzles: int) -> dict[str, Any]:
         raise ConversionError(f"{path} has {len(names)} identifiers, but the checkpoint {num_puzzles} embeddings")
     rows: dict[str, list[int]] = {}
     augmentations: dict[str, list[str]] = {}
-    for number, name in enumerate(names[1:], 1):  # 0 is nobody's
+    for number, name in enumerate(names):
+        if name == NOBODY and not rows:
+            continue
         augmented = IDENTIFIER.fullmatch(name)
         task, how = (augmented["task"], f"{augmented['dihedral']} {augmented['colours']}") if augmented else (name, "")
         if task not in rows:
@@ -456,6 +458,9 @@ def convert(
         original = load_original(checkpoint, allow_pickle)
     except ConversionError:
         raise
+    except pickle.UnpicklingError as error:  # torch's own advice is to run what is in it
+        reason = "torch.save has not written it, or it holds code, which is not run"
+        raise ConversionError(f"{checkpoint} is not a readable checkpoint: {reason}") from error
     except Exception as error:  # torch and safetensors raise a dozen types for a file of another kind
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ConversionError(f"{checkpoint} is not a readable checkpoint: {reason}") from error

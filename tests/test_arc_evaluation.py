@@ -15,6 +15,7 @@ from datasets_scripts.arc_agi import to_grid
 from datasets_scripts.arc_augmentation import augment, canvas_size, without_ends
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving
+from modeling_trm.convert_trm_original_checkpoint import read_identifiers
 from modeling_trm.solving_trm import TrmSolution
 from training import arc_evaluation
 from training.arc_evaluation import (
@@ -28,6 +29,8 @@ from training.arc_evaluation import (
     original_grids,
     pass_at,
 )
+from training.arguments import UserError
+from training.transfer import puzzles_of
 
 
 def test_crops_are_the_official_ones():
@@ -279,3 +282,28 @@ def test_a_real_model_is_given_the_identifier_of_each_augmentation(tests):
     assert torch.cat(seen).tolist() == [first, first + 1, first + 2]
     assert results["num_examples"] == 1
     assert results["mean_steps"] == 1
+
+
+def test_a_converted_model_is_asked_in_its_own_identifiers(tests, tmp_path):
+    """Of an official identifiers file: other rows, in another order, with augmentations of its own."""
+    names = list(dict.fromkeys(tests.augmented_tasks.names_of(tests.puzzle_ids)))[::-1]
+    ways = ["", "|||t3|||0123456798", "|||t6|||0918273645"]
+    identifiers = ["<blank>", "<blank>", "elsewhere", *(name + way for name in names for way in ways)]
+    (tmp_path / "identifiers.json").write_text(json.dumps(identifiers))
+    record = read_identifiers(tmp_path / "identifiers.json", len(identifiers))
+    (tmp_path / "puzzles.json").write_text(json.dumps(record))
+    theirs = puzzles_of(tmp_path, len(identifiers), tests)
+    assert theirs.augmented_tasks.num_puzzles == len(identifiers)
+    assert [identifiers[number] for number in theirs.puzzle_ids] == tests.augmented_tasks.names_of(tests.puzzle_ids)
+    for number, name in enumerate(identifiers[2:], 2):
+        dihedral, colours = theirs.augmented_tasks.of(torch.tensor([number]))
+        assert (int(dihedral), colours[0].tolist()) == augmentation(name)
+    results = run(KnowsAll(theirs), theirs)
+    assert results["pass@1"] == 1
+    assert results["num_predictions"] == 3 * len(tests)
+    with pytest.raises(UserError, match="has 9 embeddings, not"):
+        puzzles_of(tmp_path, 9, tests)
+    with pytest.raises(UserError, match="was not trained on 1 of these tasks"):
+        record["first_id_and_count"].pop(names[-1])
+        (tmp_path / "puzzles.json").write_text(json.dumps(record))
+        puzzles_of(tmp_path, len(identifiers), tests)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers.utils import cached_file
@@ -71,6 +72,33 @@ def check_same_puzzles(folder: str | Path, num_puzzles: int, tasks: AugmentedTas
     require(same, f"{folder} was trained on other puzzles: learn these first with train.py --freeze_network true")
 
 
+def puzzles_of(folder: str | Path, num_puzzles: int, puzzles: Puzzles) -> Puzzles:
+    """ARC `puzzles` with the identifiers that a model in `folder` was trained on, whose table has `num_puzzles` rows.
+
+    They are ours, a function of a seed, unless the model was converted: then its record spells each of them out.
+
+    Raises:
+        UserError: it was trained on other puzzles.
+    """
+    record, ours = read_puzzle_record(folder), puzzles.augmented_tasks
+    if record is None or "augmentations" not in record:
+        check_same_puzzles(folder, num_puzzles, ours)
+        return puzzles
+    rows = record["first_id_and_count"]
+    names = ours.names_of(puzzles.puzzle_ids)
+    unknown = sorted(set(names) - set(rows))
+    require(not unknown, f"{folder} was not trained on {len(unknown)} of these tasks, such as {unknown[:1]}")
+    first = min(first for first, _ in rows.values())
+    spelled = [text for name in rows for text in record["augmentations"][name]]  # such as "3 0123456789"
+    spelled = ["0 0123456789"] * (first - FIRST_ID) + spelled  # identifiers of nobody
+    digits = np.frombuffer("".join(spelled).encode(), np.int8).reshape(len(spelled), -1) - np.int8(ord("0"))
+    dihedral, colours = torch.from_numpy(digits[:, 0].copy()), torch.from_numpy(digits[:, 2:].copy())
+    first_ids = torch.tensor([first, *(count for _, count in rows.values())]).cumsum(0)
+    theirs = replace(ours, names=list(rows), first_ids=first_ids, dihedral=dihedral, colours=colours)
+    require(num_puzzles == theirs.num_puzzles, f"{folder} has {num_puzzles} embeddings, not {theirs.num_puzzles}")
+    return replace(puzzles, augmented_tasks=theirs, puzzle_ids=theirs.ids_of(names))
+
+
 def start_from(model: TrmForPuzzleSolving, args: TrainArguments, puzzles: Puzzles) -> Puzzles:
     """Fills `model` from `args.init_from`; with `args.freeze_network` only embeddings of new puzzles stay trainable.
 
@@ -127,10 +155,9 @@ def take_over_rows(
     """
     spans = record["first_id_and_count"] if record else {}
     known = [name for name in tasks.names if name in spans]
-    require(
-        not known or record["data_seed"] == tasks.seed,
-        f"{folder} was trained with other augmentations: add --data_seed {record and record['data_seed']}",
-    )
+    seed = record["data_seed"] if record else None
+    mend = "its rows are of the official code's" if seed is None else f"add --data_seed {seed}"
+    require(not known or seed == tasks.seed, f"{folder} was trained with other augmentations: {mend}")
     rows[FIRST_ID:] = mean_of_trained(trained).to(rows)
     firsts, counts = tasks.ids_of(known).tolist(), tasks.counts_of(tasks.ids_of(known)).tolist()
     for name, first, count in zip(known, firsts, counts, strict=True):
