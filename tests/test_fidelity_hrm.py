@@ -5,6 +5,7 @@ Forward, gradients, initialisation and training steps are in the other two files
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from types import MethodType
 from typing import Any
 
@@ -18,7 +19,9 @@ from torch import Tensor
 
 from modeling_trm import TrmCarry, TrmConfig, TrmForPuzzleSolving
 from modeling_trm.modeling_trm import puzzle_losses
+from training.arguments import TrainArguments, model_arguments, parse_arguments, read_recipe
 
+RECIPES = Path(__file__).parents[1] / "recipes"
 pytestmark = pytest.mark.usefixtures("one_thread")
 Change = Callable[[TrmForPuzzleSolving], Any]
 
@@ -224,3 +227,58 @@ def test_losses_of_both_kinds_are_bce() -> None:
         continue_logits, torch.maximum(halt, go_on).sigmoid(), reduction="none"
     )
     torch.testing.assert_close(output.halt_loss, expected.mean())
+
+
+# Recipes
+
+PUBLISHED = {  # of its code: steps, weight decay, learning rate of the puzzle embeddings
+    "hrm_sudoku_extreme": (26041, 1.0, 1e-4),
+    "hrm_maze_hard": (26041, 1.0, 1e-4),
+    "hrm_arc_agi_1": (518070, 0.1, 1e-2),
+    "hrm_arc_agi_2": (725651, 0.1, 1e-2),  # the epochs of our data, see there
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_recipes_have_the_published_settings(name: str) -> None:
+    command = ["--config", str(RECIPES / f"{name}.yaml")]
+    args, model = parse_arguments([TrainArguments, model_arguments()], command)
+    steps, weight_decay, puzzle_rate = PUBLISHED[name]
+    expected: dict[str, Any] = {"max_steps": steps, "weight_decay": weight_decay, "batch_size": 768}
+    expected |= {"learning_rate": 1e-4, "adam_beta1": 0.9, "adam_beta2": 0.95, "atan2_rule": "official"}
+    expected |= {"warmup_steps": 2000, "min_learning_rate_ratio": 1.0, "max_grad_norm": None, "ema_decay": 0.0}
+    expected |= {"puzzle_embedding_learning_rate": puzzle_rate, "puzzle_embedding_weight_decay": weight_decay}
+    assert {field: getattr(args, field) for field in expected} == expected
+    config: dict[str, Any] = {"hidden_size": 512, "num_hidden_layers": 4, "num_answer_layers": 4}
+    config |= {
+        "token_mixer": "attention",
+        "position_embedding_type": "rope",
+        "num_attention_heads": 8,
+        "num_puzzle_tokens": 1,
+        "deep_cycles": 2,
+    }
+    config |= {"latent_cycles": 2, "gradient_cycles": 1, "gradient_latent_cycles": 1, "halt_q_learning": True}
+    config |= {"max_supervision_steps": 16, "halt_exploration_prob": 0.1, "loss_type": "stablemax"}
+    assert {field: getattr(model, field) for field in config} == config
+
+
+def test_the_papers_table_has_a_file_per_row() -> None:
+    """Each differs from TRM's in what its row says, and in nothing else."""
+    folder = RECIPES.parent / "experiments" / "paper_table_1"
+    base = read_recipe(folder / "trm.yaml")
+    changes = {
+        path.stem: {field: value for field, value in read_recipe(path).items() if base.get(field) != value}
+        for path in folder.glob("*.yaml")
+    }
+    hrm = changes.pop("hrm")
+    assert changes == {
+        "trm": {},
+        "act": {"halt_q_learning": True},
+        "separate_networks": {"num_answer_layers": 2},
+        "no_average": {"ema_decay": 0.0},
+        "four_layers": {"num_hidden_layers": 4, "latent_cycles": 3},
+        "attention": {"token_mixer": "attention", "position_embedding_type": "rope"},
+        "few_cycles": {"deep_cycles": 2, "latent_cycles": 2},
+        "one_step_gradient": {"gradient_latent_cycles": 1},
+    }
+    assert set(hrm) == {field for change in changes.values() for field in change}
