@@ -16,6 +16,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.utils.generic import ModelOutput
 
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmModel
+from training.devices import checkpoint_activations
 
 REGISTER = {"num_puzzle_tokens": 0, "puzzle_embedding_size": 0, "num_register_tokens": 1}
 MLP = {"token_mixer": "mlp", "position_embedding_type": "none"}
@@ -225,7 +226,7 @@ def test_gradient_checkpointing_gives_equal_gradients(kind: str) -> None:
         model, inputs = model_and_inputs(kind)
         model.train()
         if saving:
-            model.activation_checkpointing_enable()
+            checkpoint_activations(model)
         model(**inputs, min_steps=torch.zeros(3)).loss.backward()
         gradients.append({name: weight.grad for name, weight in model.named_parameters()})
     for name, gradient in gradients[0].items():
