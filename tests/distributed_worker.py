@@ -29,8 +29,8 @@ def run(words: list[str], dtype: torch.dtype, lists_calls: bool) -> None:
     build = TrmForPuzzleSolving.__init__
 
     class WatchedMeters(loop.Meters):
-        def update(self, output, *measures):
-            super().update(output, *measures)
+        def update(self, output, *measures, **options):
+            super().update(output, *measures, **options)
             seen.append({name: tensor.clone() for name, tensor in output.carry.items() if tensor.ndim == 1})
             seen[-1]["loss"] = output.loss.detach().clone()
 
