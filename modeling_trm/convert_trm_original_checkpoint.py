@@ -50,7 +50,7 @@ STATE_DAMPING = 0.05  # of arXiv 2605.21488, whose checkpoints have no initial s
 CONFIG_NAMES = ("all_config.yaml", "config.yaml", "config.json")
 # A name on the Hub: repository, what is in it (optional), revision (optional).
 ON_THE_HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<path>[^@]+))?(?:@(?P<revision>.+))?")
-PICKLE = re.compile(r"(step_\d+\w*|checkpoint|.*\.(pt|pth|bin|ckpt))")
+PICKLE = re.compile(r"(\w*step_\d+\w*|checkpoint|.*\.(pt|pth|bin|ckpt))")
 # The name of an augmented ARC puzzle, with the separators of TRM and of HRM.
 IDENTIFIER = re.compile(
     r"(?P<task>.+?)(?P<separator>\|\|\||_)t(?P<dihedral>[0-7])(?P=separator)(?P<colours>0[1-9]{9})"

@@ -288,4 +288,5 @@ def test_several_steps_in_one_repository() -> None:
     files = ["step_100", "step_200_sudoku_epoch50k", "submission.json", "trm.py", "losses.py", "all_config.yaml"]
     with pytest.raises(Exception, match="several checkpoints, name one: step_100, step_200_sudoku_epoch50k"):
         choose_weights("them/trm", files)
+    assert choose_weights("them/maze", ["README.md", "maze_hard_step_32550"]) == "maze_hard_step_32550"
     assert choose_weights("them/trm/step_200_sudoku_epoch50k", files[1:2]) == "step_200_sudoku_epoch50k"
