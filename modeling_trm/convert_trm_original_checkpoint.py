@@ -514,13 +514,16 @@ def card(name: str, origin: str, model: TrmForPuzzleSolving) -> str:
         tags=["trm", "recursive-reasoning", "custom_code"],
         base_model=on_hub["repo"] if on_hub else None,
     )
+    what = "TRM, the Tiny Recursive Model ([arXiv 2510.04871](https://arxiv.org/abs/2510.04871))"
+    if model.config.num_answer_layers:
+        what = "HRM, the Hierarchical Reasoning Model ([arXiv 2506.21734](https://arxiv.org/abs/2506.21734))"
     return f"""---
 {header.to_yaml()}
 ---
 
 # {name}
 
-TRM, the Tiny Recursive Model ([arXiv 2510.04871](https://arxiv.org/abs/2510.04871)), {model.num_parameters():,}
+{what}, {model.num_parameters():,}
 parameters, for grids of {model.config.seq_len} cells. The weights are those of `{origin}`, a checkpoint of the
 official code, under the names that `transformers` reads; see there for their authors, training and licence.
 

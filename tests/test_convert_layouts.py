@@ -15,11 +15,12 @@ import pytest
 import torch
 import yaml
 from goldens import GOLDENS
+from tiny import tiny_model
 from torch import Tensor
 
 from datasets_scripts.tasks import TASKS, load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
-from modeling_trm.convert_trm_original_checkpoint import choose_weights, convert_config, convert_state_dict, main
+from modeling_trm.convert_trm_original_checkpoint import card, choose_weights, convert_config, convert_state_dict, main
 from modeling_trm.pipeline_trm import PuzzleSolvingPipeline
 
 VOCABULARY = {"sudoku": 11, "maze": 6, "arc": 12}
@@ -282,6 +283,13 @@ def test_code_beside_the_weights_is_not_run(tmp_path: Path, capsys: pytest.Captu
     assert not marker.exists()
     torch.load(tmp_path / "all.pth", weights_only=False)
     assert marker.exists()  # the trap was armed
+
+
+def test_the_card_says_which_model_it_is() -> None:
+    for layers, name, other in ((0, "Tiny Recursive Model", "Hierarchical"), (1, "Hierarchical Reasoning", "Tiny")):
+        text = card("me/model", "them/model", tiny_model(num_answer_layers=layers))
+        assert name in text
+        assert other not in text
 
 
 def test_several_steps_in_one_repository() -> None:
