@@ -180,7 +180,8 @@ def test_a_published_layout(layout: str, tmp_path: Path, capsys: pytest.CaptureF
     solve = PuzzleSolvingPipeline(model=model, processor=processor)
     task = {"sudoku": "sudoku", "maze": "maze", "arc": "arc-agi"}[kind["task"]]
     puzzles = load_puzzles(task, None, "test", max_examples=1, num_augmentations=1)
-    result = solve(processor.to_grid(puzzles.input_ids[0]), max_steps=1)
+    which = {"puzzle_ids": torch.tensor([1])} if model.config.num_puzzles > 1 else {}
+    result = solve(processor.to_grid(puzzles.input_ids[0]), max_steps=1, **which)
     assert result["steps"] == 1
 
 
