@@ -464,15 +464,17 @@ class TrmModel(TrmPreTrainedModel):
 
         Args:
             noise_key: int64 [batch], decides random initial states.
-            deep_cycles, latent_cycles: the depth; the configuration's by default.
+            deep_cycles, latent_cycles: the depth; the configuration's by default. Without deep cycles the states are
+                returned as they are, and nothing is embedded.
             kwargs: `return_dict`, `output_hidden_states`, `output_attentions`.
         """
         if answer_state is None or latent_state is None:
             fresh_answer, fresh_latent = self.initial_states(input_ids.shape[0], noise_key)
             answer_state = fresh_answer if answer_state is None else answer_state
             latent_state = fresh_latent if latent_state is None else latent_state
-        embeds = self.embed(input_ids, puzzle_ids)
-        answer_state, latent_state = self.recur(embeds, answer_state, latent_state, deep_cycles, latent_cycles)
+        if deep_cycles != 0:
+            embeds = self.embed(input_ids, puzzle_ids)
+            answer_state, latent_state = self.recur(embeds, answer_state, latent_state, deep_cycles, latent_cycles)
         return TrmModelOutput(answer_state=answer_state, latent_state=latent_state)
 
 
