@@ -287,7 +287,8 @@ class Attempt:
         """Notes what a supervision step came to; whether the attempt is done."""
         if not (is_finite and math.isfinite(halt_logit)):  # broken weights must not look like answers
             noise = f"noise_std={plan.noise_std} is too much, or " if plan.noise_std > 0 else ""
-            raise ValueError(f"the logits are not finite: {noise}the model's weights hold NaN or infinite values")
+            weights = "the model's weights hold NaN, infinite or too large values"
+            raise ValueError(f"the logits are not finite: {noise}{weights}")
         self.steps, self.halt_logit, self.halted = self.steps + 1, halt_logit, halt_logit > plan.halt_threshold
         self.accepted = self.halted if verified is None else bool(verified)
         self.moves.append(move)

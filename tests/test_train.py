@@ -146,9 +146,22 @@ def test_a_refusal_is_one_line_with_status_2(uninterrupted: Path) -> None:
 
 
 def test_a_diverged_run_stops_before_it_saves(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the loss was not finite at step 2\b.* 10 steps"):
+    with pytest.raises(UserError, match=r"the loss was not finite at step 11, the last of 10 such steps"):
         main(tmp_path, learning_rate=1e30, save_steps=5, eval_steps=100)
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("max_steps", [10, 4])
+def test_a_diverged_run_that_is_evaluated_ends_in_one_line(max_steps: int, tmp_path: Path) -> None:
+    """In a periodic evaluation, or in that of the finished model."""
+    eval_steps = 3 if max_steps == 10 else None
+    process = start(tmp_path, learning_rate=1e30, eval_steps=eval_steps, max_steps=max_steps, log_steps=1)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert "Traceback" not in output
+    (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert f"cannot evaluate step {eval_steps or max_steps}" in line
+    assert "--learning_rate" in line and "not finite" in line
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
 from modeling_trm.modeling_trm import IGNORE_INDEX
 
 from .arc_evaluation import evaluate_arc, write_json
-from .arguments import TrainArguments, UserError, require
+from .arguments import TrainArguments, UserError, require, user_errors
 from .batches import TrainBatches, first_carry
 from .cards import RESULTS
 from .checkpoint import TrainState, list_checkpoints, load_checkpoint, save_checkpoint, save_model
@@ -93,8 +93,8 @@ def train(
         checkpoint and, unless a finished model or another run's is in the folder, the averaged weights so far.
 
     Raises:
-        UserError: the recipe does not fit the processes, or an earlier run in the same folder; too many steps in a row
-            were not finite; the model, or the checkpoint to stop with, could not be written.
+        UserError: the recipe does not fit the processes, or an earlier run in the same folder; too many steps in a
+            row, or an evaluation, were not finite; the model, or the checkpoint to stop with, could not be written.
     """
     require(
         args.batch_size % accelerator.num_processes == 0,
@@ -244,9 +244,13 @@ def train(
         is_due = args.eval_steps is not None and (state.step % args.eval_steps == 0 or is_last)
         if is_due and stop_reason is None:
             before = time.perf_counter()
-            scores = evaluate_average(
-                state, test_puzzles, args, accelerator, args.eval_examples, stopped=stopper.requested
-            )
+            try:
+                scores = evaluate_average(
+                    state, test_puzzles, args, accelerator, args.eval_examples, stopped=stopper.requested
+                )
+            except UserError:
+                progress.close()
+                raise
             stop_reason = stopper.reason(now=True)
             if scores:  # it was not cut short
                 record(scores)
@@ -301,17 +305,22 @@ def evaluate_average(
     stopped: Callable[[], bool] = lambda: False,
     **arc_arguments: Any,
 ) -> dict:
-    """Scores of the averaged weights on the first `max_examples` puzzles; see [`evaluate`] and [`evaluate_arc`]."""
+    """Scores of the averaged weights on the first `max_examples` puzzles; see [`evaluate`] and [`evaluate_arc`].
+
+    Raises:
+        UserError: the weights have grown so far that what they compute is not finite.
+    """
     run: Callable[..., dict] = evaluate
     if puzzles.augmented_tasks:
         run = partial(evaluate_arc, num_votes=args.num_votes, **arc_arguments)
-    return run(
-        state.averaged_model,
-        puzzles.first(max_examples),
-        batch_size=args.eval_batch_size,
-        accelerator=accelerator,
-        autocast=build_autocast(args, accelerator),
-        stopped=stopped,
-        halt_threshold=args.eval_halt_threshold,
-        seed=args.seed,
-    )
+    with user_errors(f"cannot evaluate step {state.step}, a lower --learning_rate may be the mend: ", ValueError):
+        return run(
+            state.averaged_model,
+            puzzles.first(max_examples),
+            batch_size=args.eval_batch_size,
+            accelerator=accelerator,
+            autocast=build_autocast(args, accelerator),
+            stopped=stopped,
+            halt_threshold=args.eval_halt_threshold,
+            seed=args.seed,
+        )
