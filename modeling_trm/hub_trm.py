@@ -33,9 +33,17 @@ Result = TypeVar("Result")
 
 
 def model_files(folder: Path) -> dict[str, Path]:
-    """What a model in a folder is made of (weights, configuration, processor, remote code) and nothing else there."""
+    """What a model in a folder is made of (weights, configuration, processor, remote code) and nothing else there.
+
+    Raises:
+        HubError: one of these files is a link that leads nowhere, as in a copy of a folder whose code is linked.
+    """
     code = sorted(path.name for path in Path(__file__).parent.glob("*_trm.py"))
-    return {name: folder / name for name in (*MODEL_FILES, *code) if (folder / name).is_file()}
+    paths = {name: folder / name for name in (*MODEL_FILES, *code)}
+    for path in paths.values():
+        if path.is_symlink() and not path.exists():
+            raise HubError(f"{path} is a link to {path.readlink()}, which is not there: copy the folder with `cp -rL`")
+    return {name: path for name, path in paths.items() if path.is_file()}
 
 
 class HubError(Exception):

@@ -4,6 +4,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -13,10 +14,12 @@ from remote_code import needed_files, run_without_the_package
 from tiny import tiny_model
 
 from modeling_trm import TrmProcessor
-from training.arguments import TrainArguments, model_arguments, parse_arguments, read_recipe
+from modeling_trm.hub_trm import model_files
+from training.arguments import TrainArguments, UserError, model_arguments, parse_arguments, read_recipe
 from training.cards import write_card
 from training.checkpoint import save_model
 from training.evaluation import load_model, weights_of
+from training.publishing import publish_final
 
 ROOT = Path(__file__).parent.parent
 
@@ -128,3 +131,13 @@ def test_a_model_saved_over_links_replaces_them(tmp_path: Path) -> None:
         assert file.read_text() == "# the package"
         assert not (folder / file.name).is_symlink()
         assert (folder / file.name).read_bytes() == (ROOT / "modeling_trm" / file.name).read_bytes()
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_copy_whose_links_lead_nowhere_is_not_published(name: str, tmp_path: Path) -> None:
+    copy, whole = tmp_path / "copy", tmp_path / "whole"
+    shutil.copytree(ROOT / name, copy, symlinks=True)
+    with pytest.raises(UserError, match=r"configuration_trm\.py is a link to .* which is not there: .*`cp -rL`"):
+        publish_final(SimpleNamespace(repo_id="me/trm", branch="main"), copy, private=False)
+    shutil.copytree(ROOT / name, whole)
+    assert {file for file in model_files(whole) if file.endswith(".py")} == {path.name for path in copy.glob("*.py")}
