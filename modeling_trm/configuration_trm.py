@@ -7,9 +7,11 @@ from typing import Literal
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
+from .saving_trm import SavingMixin
+
 
 @strict
-class TrmConfig(PreTrainedConfig):
+class TrmConfig(SavingMixin, PreTrainedConfig):
     r"""
     Configuration of [`TrmModel`] and [`TrmForPuzzleSolving`]. The defaults are the paper's (section 4 and its code).
 

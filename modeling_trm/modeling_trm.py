@@ -31,6 +31,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_trm import TrmConfig
 from .randomness_trm import TRUNCATED_DEVIATION, draw_key, random_bits, state_normals
+from .saving_trm import SavingMixin
 from .solving_trm import SolvingMixin, require_puzzle_ids
 from .symbols_trm import TrmSymbolAttention, TrmSymbolEmbedding, TrmSymbolHead, TrmSymbolMixer
 
@@ -274,7 +275,7 @@ class TrmHaltHead(nn.Linear):
         super().__init__(hidden_size, 2)
 
 
-class TrmPreTrainedModel(PreTrainedModel):
+class TrmPreTrainedModel(SavingMixin, PreTrainedModel):
     config: TrmConfig
     base_model_prefix = "model"
     main_input_name = "input_ids"

@@ -13,9 +13,10 @@ from transformers import Pipeline
 
 from .processing_trm import as_lists
 from .rendering_trm import changed_cells
+from .saving_trm import SavingMixin
 
 
-class PuzzleSolvingPipeline(Pipeline):
+class PuzzleSolvingPipeline(SavingMixin, Pipeline):
     """Solves one puzzle or several, in any form the processor reads.
 
         solve = pipeline("puzzle-solving", model="runs/sudoku_easy")

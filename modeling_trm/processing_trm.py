@@ -14,12 +14,13 @@ from transformers.processing_utils import ProcessorMixin
 
 from .rendering_trm import BLANK, RenderingMixin
 from .rules_trm import is_solved_maze, is_solved_sudoku
+from .saving_trm import SavingMixin
 from .symmetries_trm import Symmetry, dihedral_view, num_sudoku_symmetries, random_sudoku_symmetry
 
 PAD = "<pad>"
 
 
-class TrmProcessor(ProcessorMixin, RenderingMixin):
+class TrmProcessor(SavingMixin, ProcessorMixin, RenderingMixin):
     r"""
     Turns puzzles on a fixed grid into tokens and answers back into readable grids. It is saved beside the weights.
 

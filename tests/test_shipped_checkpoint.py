@@ -10,10 +10,11 @@ from typing import NamedTuple
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from remote_code import needed_files, run_without_the_package
+from remote_code import PACKAGE, needed_files, run_without_the_package
 from tiny import tiny_model
+from transformers import AutoModel, AutoProcessor
 
-from modeling_trm import TrmProcessor
+from modeling_trm import PuzzleSolvingPipeline, TrmProcessor
 from modeling_trm.hub_trm import model_files
 from training.arguments import TrainArguments, UserError, model_arguments, parse_arguments, read_recipe
 from training.cards import write_card
@@ -131,6 +132,54 @@ def test_a_model_saved_over_links_replaces_them(tmp_path: Path) -> None:
         assert file.read_text() == "# the package"
         assert not (folder / file.name).is_symlink()
         assert (folder / file.name).read_bytes() == (ROOT / "modeling_trm" / file.name).read_bytes()
+
+
+def linked_copy(folder: Path, package: Path) -> Path:
+    """A shipped model whose code is links into `package`."""
+    shutil.copytree(ROOT / "trm-sudoku-easy", folder, symlinks=True)
+    for link in folder.glob("*.py"):
+        link.unlink()
+        link.symlink_to(package / link.name)
+    return folder
+
+
+@pytest.mark.parametrize("saved", ["config", "model", "processor", "pipeline"])
+def test_save_pretrained_leaves_what_links_lead_to(saved: str, tmp_path: Path) -> None:
+    """Here they lead to the very files that are to be saved."""
+    folder = linked_copy(tmp_path / "model", PACKAGE)
+    names, before = (
+        {path.name for path in folder.iterdir()},
+        {path: path.read_bytes() for path in PACKAGE.glob("*.py")},
+    )
+    model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+    pipe = PuzzleSolvingPipeline(model=model, processor=processor)
+    {"config": model.config, "model": model, "processor": processor, "pipeline": pipe}[saved].save_pretrained(folder)
+    assert {path.name for path in folder.iterdir()} == names
+    assert {path: path.read_bytes() for path in PACKAGE.glob("*.py")} == before
+    for path in folder.glob("*.py"):
+        assert not path.is_symlink()
+        assert path.read_bytes() == before[PACKAGE / path.name]
+
+
+def test_a_model_of_remote_code_leaves_what_links_lead_to(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    shutil.copytree(PACKAGE, package)
+    folder = linked_copy(tmp_path / "model", package)
+    run_without_the_package(
+        "from pathlib import Path\n"
+        "from transformers import AutoModel, AutoProcessor\n"
+        "model = AutoModel.from_pretrained(arguments[0], trust_remote_code=True)\n"
+        "processor = AutoProcessor.from_pretrained(arguments[0], trust_remote_code=True)\n"
+        "for path in Path(arguments[1]).glob('*.py'):\n"
+        "    path.write_text('# newer')\n"
+        "model.save_pretrained(arguments[0])\n"
+        "processor.save_pretrained(arguments[0])",
+        [folder, package],
+        tmp_path,
+    )
+    assert {path.read_text() for path in package.glob("*.py")} == {"# newer"}
+    for name in needed_files("configuration_trm.py", "modeling_trm.py", "processing_trm.py"):
+        assert (folder / name).read_bytes() == (PACKAGE / name).read_bytes()
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)

@@ -1,0 +1,23 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""Saving into a folder whose code is links, as that of the model folders in the repository is."""
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+
+class SavingMixin:
+    """A `save_pretrained` that leaves what links lead to as it is."""
+
+    def save_pretrained(self, save_directory: str | PathLike, *args: Any, **kwargs: Any) -> Any:
+        """As of the class that follows; linked code in the folder becomes files of its own first."""
+        for path in Path(save_directory).glob("*_trm.py"):
+            if path.is_symlink():
+                code = path.read_bytes() if path.exists() else None
+                path.unlink()
+                if code is not None:
+                    path.write_bytes(code)
+        return super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
+
+
+__all__ = ["SavingMixin"]

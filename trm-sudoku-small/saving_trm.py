@@ -1,0 +1,1 @@
+../modeling_trm/saving_trm.py
