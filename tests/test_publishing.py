@@ -16,9 +16,11 @@ import yaml
 from hub import READER, STRANGER, WRITER, Blob, Commit, Hub, client_environment, running_hub
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
+from tiny import tiny_config
 from transformers import AutoModel, AutoProcessor
 
 from training.arguments import UserError
+from training.cards import render_card
 from training.evaluation import load_model
 
 ROOT = Path(__file__).parent.parent
@@ -207,6 +209,22 @@ def test_a_stranger_needs_the_card_and_nothing_else(
     assert result["code"] == "transformers_modules"
     assert result["rows"] == puzzles.input_ids[:5].tolist()
     assert result["results"] >= 2
+
+
+@pytest.mark.parametrize(
+    ("layers", "says", "other"),
+    [
+        (0, "**TRM**, the Tiny Recursive Model ([arXiv 2510.04871]", "HRM"),
+        (3, "**HRM**, the Hierarchical Reasoning Model ([arXiv 2506.21734]", "TRM"),
+    ],
+)
+def test_the_card_says_which_model_it_is(layers: int, says: str, other: str) -> None:
+    config = tiny_config(num_hidden_layers=2, num_answer_layers=layers).to_dict()
+    text = render_card(config, {}, [], "me/model", tag=None).split("---\n")[2]
+    opening = text.split("## How to use")[0]
+    assert says in opening and other not in opening
+    assert ("2 layers for the latent state and one of 3" in opening) == bool(layers)
+    assert ("(section 2.4 of the paper)" in text) == (layers == 0)  # which is TRM's
 
 
 def test_the_card_says_what_the_files_say(hub: Hub, trained: Trained) -> None:

@@ -115,6 +115,7 @@ def render_card(
         "name": name,
         "task": task,
         "config": config,
+        "is_hrm": config.get("num_answer_layers", 0) > 0,  # which configurations of earlier versions do not have
         "max_steps": config["max_solve_steps"] or config["max_supervision_steps"],
         "parameters": trained["num_parameters"] and f"{trained['num_parameters']:,}",
         "weights": arguments and f"the average over training, in {arguments.get('weights_dtype', 'float32')}",
