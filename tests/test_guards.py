@@ -48,6 +48,14 @@ def test_what_is_not_finite_is_found_and_named(where: str, harm: float) -> None:
     assert name_culprit(loss, model) == where
 
 
+@pytest.mark.parametrize("where", PLACES[1:])
+def test_a_norm_that_overflows_is_named(where: str) -> None:
+    """Though every gradient is finite."""
+    model, loss = with_gradients(1e25, where)
+    assert not check_step(loss, model, Accelerator(cpu=True))[1]
+    assert name_culprit(loss, model) == "the norm of the gradients"
+
+
 def test_a_good_step_is_good_and_its_norm_torchs() -> None:
     model, loss = with_gradients()
     norm, is_finite = check_step(loss, model, Accelerator(cpu=True))

@@ -22,13 +22,16 @@ def check_step(loss: Tensor, model: nn.Module, accelerator: Accelerator) -> tupl
 
 
 def name_culprit(loss: Tensor, model: nn.Module) -> str:
-    """What was not finite in a step, on any process: if gradients, the last one, for it spreads backwards."""
+    """What was not finite in a step, on any process: if gradients, the last one, for it spreads backwards.
+
+    Large gradients can have a norm that is not finite though all of them are.
+    """
     suspects = {f"the gradient of {name}": weight.grad for name, weight in model.named_parameters()} | {
         "the loss": loss
     }
     tensors = {name: tensor for name, tensor in suspects.items() if tensor is not None}
     bad = [name for name, t in tensors.items() if not (t._values() if t.is_sparse else t).isfinite().all()]
-    return gather_object(bad[-1:])[0]
+    return next(iter(gather_object(bad[-1:])), "the norm of the gradients")
 
 
 def are_finite(model: nn.Module) -> bool:
