@@ -51,11 +51,13 @@ class FakeRun:
 )
 def test_by_the_clock_training_ends_in_time_and_at_the_end(minutes, typical, factors, pauses) -> None:
     run, deadline = FakeRun(minutes), 100 + 60 * minutes
-    while not run.pace.is_over:
+    while not (run.pace.is_over or run.pace.stop_reason):
         assert run.now < deadline + 0.25 + 4 * typical, "a step began when the time was over"
         run.step(typical * factors[run.state.step % len(factors)], pauses.get(run.state.step, 0))
     assert run.positions == sorted(run.positions) and run.positions[0] == 0 and run.positions[-1] < 1000
-    assert run.state.progress == 1
+    assert run.state.progress == 1 or run.pace.stop_reason
+    if typical < 0.01 * 60 * minutes and not pauses:
+        assert run.state.progress == 1
     assert run.now < deadline + 0.5 + 6 * typical + max(pauses.values(), default=0)
 
 
@@ -81,6 +83,23 @@ def test_a_new_start_goes_on_from_the_progress_of_its_checkpoint() -> None:
     assert run.now == pytest.approx(160, abs=0.2) and run.state.step == pytest.approx(1100, abs=5)
     assert FakeRun(1.0, step=250).pace.position == 250  # of a checkpoint that knows steps only
     assert FakeRun(1.0, step=1200, progress=1.0).pace.is_over
+
+
+@pytest.mark.parametrize(("before", "pause", "progress"), [(0, 70, 0), (100, 58, 1 / 6), (540, 10, 0.9)])
+def test_a_time_that_is_over_early_stops_a_run_where_it_is(before: int, pause: float, progress: float) -> None:
+    """By a pause after some of 600 steps; only if little was left is the schedule done."""
+    run = FakeRun(1.0)
+    for _ in range(before):
+        run.step(0.1)
+    run.now += pause
+    while not (run.pace.is_over or run.pace.stop_reason):
+        run.step(0.1)
+    assert run.state.step <= before + 3
+    if progress == 0.9:
+        assert run.pace.stop_reason is None and run.state.progress == 1
+    else:
+        assert run.pace.stop_reason == "finish_minutes=1 was too short"
+        assert run.state.progress == pytest.approx(progress, abs=0.01)
 
 
 def test_by_steps_the_clock_changes_nothing() -> None:
@@ -133,6 +152,16 @@ def test_by_the_clock_the_number_of_steps_is_estimated() -> None:
     number = int(line.split("about ")[1].split()[0].replace(",", ""))
     assert number == pytest.approx(run.state.step - told_at, rel=0.02)
     assert line.endswith("more steps fit into the remaining 4.8 min")
+
+
+def test_a_run_whose_time_is_over_at_its_first_step_can_go_on(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(pace, "process_age", lambda: 3600.0)
+    main(tmp_path, **SMALL, finish_minutes=10)
+    line = "finish_minutes=10 was too short: stopped at step 1, 0% of the schedule; the same command goes on"
+    assert line in capsys.readouterr().out.splitlines()
+    (checkpoint,) = (tmp_path / "checkpoints").glob("step-*")
+    assert json.loads((checkpoint / "state.json").read_text())["progress"] == 0
+    assert not (tmp_path / "results.json").exists()
 
 
 def test_a_run_by_the_clock_killed_and_gone_on_with_ends_decayed(tmp_path: Path, monkeypatch, capsys) -> None:

@@ -89,8 +89,8 @@ def train(
             the model as it is then into a folder, at any time.
 
     Returns:
-        The final state, or `None` if the time limit or a signal (SIGTERM, SIGINT, SIGUSR1) ended the run, with a
-        checkpoint and, unless a finished model or another run's is in the folder, the averaged weights so far.
+        The final state, or `None` if the time limit, a signal (SIGTERM, SIGINT, SIGUSR1) or a `finish_minutes` far too
+        short for the schedule ended the run, with a checkpoint and, unless a finished model or another run's is in the folder, the averaged weights so far.
 
     Raises:
         UserError: the recipe does not fit the processes, or an earlier run in the same folder; too many steps in a
@@ -235,7 +235,7 @@ def train(
             tell(estimate)
         if is_last:
             stopper.limit = float("inf")  # a run that is done is not stopped
-        stop_reason = stopper.reason(now=is_last)
+        stop_reason = stopper.reason(now=is_last) or pace.stop_reason
         if state.step % args.log_steps == 0 or is_last:
             means = meters.report()
             times = {"seconds": state.seconds, "cpu_seconds": time.process_time()}

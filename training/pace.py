@@ -15,6 +15,7 @@ from .depth import DepthSchedule
 
 SECONDS_BETWEEN = 0.25  # two measurements
 SECONDS_TO_ESTIMATE = 10.0
+NEARLY_DONE = 0.8  # a progress at which a cosine has decayed to a tenth
 
 
 class Pace:
@@ -27,7 +28,8 @@ class Pace:
         (1 - p) * (seconds per step) / (seconds left).
 
     Only steps advance it: compiling, evaluating and saving make the rest steeper, and so does a new start, which goes
-    on from the progress of its checkpoint. Several processes follow the clock of the first.
+    on from the progress of its checkpoint. If the time is over while much of the schedule is left, as when compiling
+    took it, training is to stop there, for a new start to go on. Several processes follow the clock of the first.
 
     Args:
         args: of the run.
@@ -49,7 +51,9 @@ class Pace:
     ):
         self.max_steps, self.state, self.schedule, self.accelerator = args.max_steps, state, schedule, accelerator
         self.clock, self.deadline = clock, None
+        self.stop_reason: str | None = None  # set when the time is over long before the schedule
         if args.finish_minutes is not None:
+            self.shortage = f"finish_minutes={args.finish_minutes:g} was too short"
             start = clock() - process_age() if start is None else start
             self.deadline = start + 60 * args.finish_minutes
         if self.deadline is None or state.progress is None:
@@ -95,13 +99,16 @@ class Pace:
             self.measure(self.deadline)
 
     def measure(self, deadline: float) -> None:
-        """Sets how much the coming steps advance, and when to measure again; ends a run without time for a step."""
+        """Sets how much the coming steps advance, and when to measure again; without time for a step, ends or stops."""
         before, self.seconds_per_step = self.seconds_per_step, self.seconds / max(1, self.steps)
         self.steps, self.seconds = 0, 0.0
         # The smaller of the last two: a step that had to wait, for the compiler or a disk, is no measure.
         seconds_per_step, seconds_left = self.agree(min(before, self.seconds_per_step), deadline - self.clock())
         if seconds_left <= seconds_per_step:
-            self.state.progress = 1.0
+            if self.state.progress < NEARLY_DONE:
+                self.stop_reason = self.shortage
+            else:
+                self.state.progress = 1.0
         elif seconds_per_step > 0:
             self.growth = (1 - self.state.progress) * seconds_per_step / seconds_left
             self.steps_to_measure = max(1, int(min(SECONDS_BETWEEN, seconds_left) / seconds_per_step))
