@@ -90,7 +90,8 @@ def train(
 
     Returns:
         The final state, or `None` if the time limit, a signal (SIGTERM, SIGINT, SIGUSR1) or a `finish_minutes` far too
-        short for the schedule ended the run, with a checkpoint and, unless a finished model or another run's is in the folder, the averaged weights so far.
+        short for the schedule ended the run, with a checkpoint and, unless a finished model or another run's is in the
+        folder, the averaged weights so far.
 
     Raises:
         UserError: the recipe does not fit the processes, or an earlier run in the same folder; too many steps in a

@@ -99,7 +99,7 @@ class Pace:
             self.measure(self.deadline)
 
     def measure(self, deadline: float) -> None:
-        """Sets how much the coming steps advance, and when to measure again; without time for a step, ends or stops."""
+        """Sets how much the coming steps advance, and when to measure again; ends or stops when the time is over."""
         before, self.seconds_per_step = self.seconds_per_step, self.seconds / max(1, self.steps)
         self.steps, self.seconds = 0, 0.0
         # The smaller of the last two: a step that had to wait, for the compiler or a disk, is no measure.
