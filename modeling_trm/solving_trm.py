@@ -31,6 +31,10 @@ ESCALATION = 4  # each round of attempts brings their number to so many times th
 READ_AHEAD = 64  # batches' worth of puzzles held at most, most of them done: what bounds the memory of a stream
 
 
+class NotFiniteError(ValueError):
+    """The logits are not finite: the weights are broken, or there is far too much noise."""
+
+
 @dataclass
 class TrmSolution(ModelOutput):
     """Result of `solve`.
@@ -288,7 +292,7 @@ class Attempt:
         if not (is_finite and math.isfinite(halt_logit)):  # broken weights must not look like answers
             noise = f"noise_std={plan.noise_std} is too much, or " if plan.noise_std > 0 else ""
             weights = "the model's weights hold NaN, infinite or too large values"
-            raise ValueError(f"the logits are not finite: {noise}{weights}")
+            raise NotFiniteError(f"the logits are not finite: {noise}{weights}")
         self.steps, self.halt_logit, self.halted = self.steps + 1, halt_logit, halt_logit > plan.halt_threshold
         self.accepted = self.halted if verified is None else bool(verified)
         self.moves.append(move)

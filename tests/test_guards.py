@@ -13,8 +13,11 @@ from test_resume import main
 from test_train import checkpoint_tensors, log_lines
 from tiny import tiny_batch, tiny_model
 
+from datasets_scripts.tasks import PuzzleFormat, Puzzles
 from modeling_trm import TrmForPuzzleSolving
+from modeling_trm.solving_trm import NotFiniteError
 from training.arguments import UserError
+from training.evaluation import evaluate
 from training.guards import check_step, name_culprit
 
 BAD = [float("nan"), float("inf"), -float("inf")]
@@ -74,7 +77,7 @@ def test_a_frozen_network_has_no_dense_gradients() -> None:
 
 
 def one_of_two(rank: int, port: int) -> None:
-    """A process of two; only the second meets a bad gradient, in a tensor that is not averaged."""
+    """A process of two; only the second meets a bad gradient, of a tensor that is not averaged, and bad weights."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     accelerator = Accelerator(cpu=True)
@@ -82,10 +85,16 @@ def one_of_two(rank: int, port: int) -> None:
     assert not check_step(loss, model, accelerator)[1]
     assert name_culprit(loss, model) == PLACES[2]
     assert check_step(*with_gradients()[::-1], accelerator)[1]
+    if rank == 1:
+        model.lm_head.weight.data.fill_(float("nan"))
+    input_ids, puzzle_ids, labels = tiny_batch(5)
+    puzzles = Puzzles(input_ids, labels, puzzle_ids, ["a"] * 5, "made-up", PuzzleFormat({}, answer_tokens=[1]))
+    with pytest.raises(NotFiniteError, match="the model's weights hold NaN"):
+        evaluate(model.eval(), puzzles, batch_size=2, accelerator=accelerator, show_progress=False)
     accelerator.end_training()  # or its threads may outlive the process's end, which aborts it
 
 
-def test_all_processes_skip_what_is_bad_on_one() -> None:
+def test_all_processes_learn_what_is_bad_on_one() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

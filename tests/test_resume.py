@@ -359,9 +359,10 @@ def test_a_signal_saves_and_exits(number: signal.Signals, uninterrupted: Path, t
     assert_same_training(uninterrupted, tmp_path)
 
 
-def test_a_second_ctrl_c_ends_at_once() -> None:
+@pytest.mark.parametrize("first", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_ctrl_c_after_any_signal_ends_at_once(first: str) -> None:
     code = "import signal, time; from training.stopping import signal_note\n"
-    code += "with signal_note:\n  signal.raise_signal(signal.SIGINT); print('noted', flush=True)\n"
+    code += f"with signal_note:\n  signal.raise_signal(signal.{first}); print('noted', flush=True)\n"
     code += "  signal.raise_signal(signal.SIGINT); print('still here')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "noted\n", "")

@@ -168,6 +168,7 @@ def test_a_diverged_run_that_is_evaluated_ends_in_one_line(max_steps: int, tmp_p
     ("words", "named"),
     [
         (["--hiden_size", "8"], "'hidden_size'"),
+        (["--eval_halt_threshold", "nan"], "eval_halt_threshold=nan must be a number"),
         (["--max_steps", "many"], "max_steps"),
         (["--config", "no.yaml"], "no.yaml"),
         (["--token_mixer", "conv"], "token_mixer"),

@@ -151,6 +151,8 @@ class TrainArguments:
         ):
             value = getattr(self, name)
             require(0 <= value < float("inf"), f"{name}={value} must be a number of at least 0")
+        threshold = self.eval_halt_threshold
+        require(threshold is None or threshold == threshold, f"eval_halt_threshold={threshold} must be a number")
         require(
             not self.freeze_network or self.init_from is not None,
             "freeze_network=true needs --init_from, a trained model",

@@ -19,6 +19,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
 from modeling_trm.modeling_trm import IGNORE_INDEX
+from modeling_trm.solving_trm import NotFiniteError
 
 from .arc_evaluation import evaluate_arc, write_json
 from .arguments import TrainArguments, UserError, require, user_errors
@@ -314,7 +315,7 @@ def evaluate_average(
     run: Callable[..., dict] = evaluate
     if puzzles.augmented_tasks:
         run = partial(evaluate_arc, num_votes=args.num_votes, **arc_arguments)
-    with user_errors(f"cannot evaluate step {state.step}, a lower --learning_rate may be the mend: ", ValueError):
+    with user_errors(f"cannot evaluate step {state.step}, a lower --learning_rate may be the mend: ", NotFiniteError):
         return run(
             state.averaged_model,
             puzzles.first(max_examples),

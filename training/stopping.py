@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 
 from modeling_trm import TrmForPuzzleSolving
 
@@ -20,7 +21,7 @@ SECONDS_BETWEEN = 1.0
 
 
 class SignalNote(AbstractContextManager):
-    """Within it, `SIGNALS` do not end the process but are noted in `number` (0: none yet); a second Ctrl+C ends it."""
+    """Within it, `SIGNALS` do not end the process but are noted in `number` (0: none yet); Ctrl+C after one does."""
 
     number = 0
 
@@ -33,7 +34,7 @@ class SignalNote(AbstractContextManager):
             signal.signal(number, handler)
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        if number == self.number == signal.SIGINT:
+        if self.number and number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.number = number
@@ -92,11 +93,13 @@ class Interruption(Exception):
 class Interruptible(AbstractContextManager):
     """Leaves its block before the next supervision step of `model` once `stopped()`.
 
-    Large batches take a minute to solve, which is more than a scheduler waits.
+    Large batches take a minute to solve, which is more than a scheduler waits. A `ValueError` also leaves the block,
+    and is raised by `was_left_anywhere`: a process that ended alone would leave the others waiting.
     """
 
     def __init__(self, model: TrmForPuzzleSolving, stopped: Callable[[], bool]):
         self.model, self.stopped, self.was_left = model, stopped, False
+        self.error: ValueError | None = None
 
     def __enter__(self) -> "Interruptible":
         self.hook = self.model.halt_head.register_forward_pre_hook(self.check)  # called once in every step
@@ -106,11 +109,16 @@ class Interruptible(AbstractContextManager):
         if self.stopped():
             raise Interruption
 
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> bool:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *trace: object) -> bool:
         self.hook.remove()
         self.was_left = kind is Interruption
-        return self.was_left
+        self.error = error if isinstance(error, ValueError) else None
+        return self.was_left or self.error is not None
 
     def was_left_anywhere(self, accelerator: Accelerator) -> bool:
-        """Whether one of the processes left its block; all must ask."""
-        return bool(accelerator.reduce(torch.tensor(float(self.was_left), device=accelerator.device)))
+        """Whether one of the processes left its block, or the `ValueError` of one on all of them; all must ask."""
+        known = gather_object([(self.was_left, self.error)])
+        for error in (self.error, *(error for _, error in known)):  # its own has the traceback
+            if error is not None:
+                raise error
+        return any(was_left for was_left, _ in known)
