@@ -125,8 +125,8 @@ class TrmProcessor(SavingMixin, ProcessorMixin, RenderingMixin):
                 [height * width] of symbols or of the numbers they show, a list of `height` strings of `width` symbols,
                 or several of these: a list, a generator, a column of a data set, or text with a whole puzzle per line.
                 Without a rule a grid of rows may be smaller than the canvas: it lies in the upper left corner. A row
-                of a data set is read for its `input` or `question`, an ARC task (a dictionary) for its `test` inputs,
-                and JSON text for any of these.
+                of a data set is read for its `input` or `question`, an ARC task (a dictionary) or a list of them for
+                the `test` inputs, and JSON text for any of these.
             return_tensors: only `"pt"`.
 
         Returns:
@@ -146,8 +146,11 @@ class TrmProcessor(SavingMixin, ProcessorMixin, RenderingMixin):
     def decode(self, tokens: Tensor | Sequence[int], **kwargs) -> str:
         """The symbols of one answer [height * width] as one string, which the processor reads back.
 
-        Symbols are separated by blanks where some are longer than a character; padding becomes a blank space.
+        Symbols are separated by blanks where some are longer than a character; padding becomes a blank space. With an
+        `end_marker` it is the grid inside the canvas, see `to_grid`, a line for each row.
         """
+        if self.end_marker is not None:
+            return "\n".join(self._separator.join(row) for row in self.to_grid(tokens))
         return self._separator.join(self._shown(tokens))
 
     def batch_decode(self, tokens: Tensor | Sequence[Sequence[int]], **kwargs) -> list[str]:
@@ -177,6 +180,8 @@ class TrmProcessor(SavingMixin, ProcessorMixin, RenderingMixin):
         puzzles, cells = as_lists(puzzles), self.height * self.width
         if isinstance(puzzles, Mapping):
             return test_inputs(puzzles)
+        if isinstance(puzzles, list) and puzzles and all(isinstance(puzzle, Mapping) for puzzle in puzzles):
+            return [grid for task in puzzles for grid in test_inputs(task)]
         if isinstance(puzzles, str):
             lines = [line for line in puzzles.splitlines() if line.strip()]
             return lines if len(lines) > 1 and any(len(self._read(line)) == cells for line in lines) else [puzzles]
@@ -245,6 +250,8 @@ class TrmProcessor(SavingMixin, ProcessorMixin, RenderingMixin):
         """Whether the strings are the rows of one grid, and not a puzzle each."""
         if not all(isinstance(string, str) for string in strings) or self._are_symbols(strings):
             return False
+        if any(len(string.splitlines()) > 1 for string in strings):
+            return False
         rows = [self._read(string) for string in strings]
         return len(rows[0]) != self.height * self.width and self._fit(rows)
 
@@ -274,7 +281,8 @@ class TrmProcessor(SavingMixin, ProcessorMixin, RenderingMixin):
             rows = [self._read(row) for row in puzzle]
         else:
             rows = [[str(symbol) for symbol in flatten(puzzle)]]
-        has_shape = len(rows) > 1 or self.height == 1 or (isinstance(puzzle, list) and depth(puzzle) == 2)
+        is_one_line = isinstance(puzzle, str) and self.end_marker is not None
+        has_shape = len(rows) > 1 or self.height == 1 or is_one_line or depth(puzzle) == 2
         if has_shape and self._fit(rows):
             return rows
         symbols = flatten(rows)

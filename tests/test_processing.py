@@ -241,6 +241,7 @@ def test_an_arc_grid_lies_on_its_canvas_as_the_data_have_it(grid: list[list[int]
     (tokens,) = ARC(grid)["input_ids"]
     assert tokens.tolist() == to_canvas(np.array(grid)).tolist()
     assert [[int(symbol) for symbol in row] for row in ARC.to_grid(tokens)] == grid
+    assert torch.equal(ARC(ARC.decode(tokens))["input_ids"][0], tokens)
 
 
 def test_an_arc_task_is_read_for_its_tests() -> None:
@@ -249,6 +250,16 @@ def test_an_arc_task_is_read_for_its_tests() -> None:
     assert expected.shape == (2, 900) and not torch.equal(expected[0], expected[1])
     for written in (task, json.dumps(task), json.dumps([[[3, 4]], [[5], [6]]])):
         assert torch.equal(ARC(written)["input_ids"], expected)
+    for tasks in ([task, task], json.dumps([task, task]), f"{json.dumps(task)}\n{json.dumps(task)}"):
+        assert torch.equal(ARC(tasks)["input_ids"], expected.repeat(2, 1))
+
+
+def test_a_text_of_several_lines_is_a_puzzle_and_no_row() -> None:
+    expected = ARC([[[0, 1, 2], [3, 4, 5]], [[1, 1, 1], [2, 2, 2]]])["input_ids"]
+    texts = ["012\n345", "111\n222\n"]
+    assert torch.equal(ARC(texts)["input_ids"], expected)
+    assert torch.equal(ARC(["012\n", "345\n"])["input_ids"], expected[:1])  # the lines of a file
+    assert torch.equal(ARC(ARC.batch_decode(expected))["input_ids"], expected)
 
 
 @given(
