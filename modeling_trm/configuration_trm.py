@@ -236,9 +236,16 @@ class TrmConfig(SavingMixin, PreTrainedConfig):
             )
 
     def validate_symbols(self):
-        """Part of `@strict` validation: the symbols are tokens, and at least two, so that each has others."""
+        """Part of `@strict` validation: the symbols are tokens, at least two, and attention's heads fit them."""
         if self.num_symbols and not 2 <= self.num_symbols <= self.vocab_size:
             raise ValueError(f"num_symbols={self.num_symbols} must be 0 or from 2 to vocab_size={self.vocab_size}")
+        if self.symbol_mixer == "attention" and not self.num_symbols:
+            raise ValueError("symbol_mixer=attention needs symbols to mix: set num_symbols")
+        if self.symbol_mixer == "attention" and self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"symbol_mixer=attention needs a hidden_size={self.hidden_size} that is a multiple of "
+                f"num_attention_heads={self.num_attention_heads}"
+            )
 
     def validate_answer_tokens(self):
         """Part of `@strict` validation: the answer's tokens are in the vocabulary."""

@@ -130,6 +130,11 @@ REFUSED: list[tuple[dict[str, Any], tuple[str, ...]]] = [
         ("puzzle_embedding_size=264", "num_puzzle_tokens=4", "hidden_size=64"),
     ),
     *(({"num_symbols": number}, (f"num_symbols={number}", "vocab_size=11")) for number in (-1, 1, 12)),
+    ({"symbol_mixer": "attention"}, ("symbol_mixer=attention", "set num_symbols")),
+    (
+        {"symbol_mixer": "attention", "num_symbols": 9, "token_mixer": "mlp", "num_attention_heads": 3},
+        ("symbol_mixer=attention", "hidden_size=512", "num_attention_heads=3"),
+    ),
     ({"answer_token_ids": [1, 11]}, ("answer_token_ids=[1, 11]", "vocab_size=11")),
     ({"answer_token_ids": [-1]}, ("answer_token_ids=[-1]",)),
     ({"answer_token_ids": []}, ("answer_token_ids=[]",)),
