@@ -25,7 +25,7 @@ class PuzzleSolvingPipeline(SavingMixin, Pipeline):
     Options, of the pipeline or of a call, are those of `TrmForPuzzleSolving.solve`, such as `max_steps`, `attempts`,
     `return_steps`, or `batch_size` for the puzzles worked on at a time. For puzzles with a rule (Sudoku, mazes)
     attempts are made at symmetric views of the puzzle, and `verify=True` lets the rule decide which of them are done.
-    Models with puzzle embeddings take `puzzle_ids`.
+    Models of several puzzles need `puzzle_ids`, an integer tensor with the id of each puzzle.
 
     Each puzzle gives a dictionary:
         puzzle, grid: the question and the answer as rows of symbols.
@@ -49,7 +49,7 @@ class PuzzleSolvingPipeline(SavingMixin, Pipeline):
         """One dictionary for one puzzle, a list of them for several, which are solved together.
 
         A generator, a `torch.utils.data.Dataset` or a streamed data set gives an iterator of dictionaries: it is read
-        as it is solved.
+        as it is solved, and `puzzle_ids` are those of all its puzzles, in their order.
 
         Raises:
             ValueError: what is not a puzzle for this model, or a wrong option.
@@ -73,21 +73,31 @@ class PuzzleSolvingPipeline(SavingMixin, Pipeline):
     def preprocess(self, puzzles: Any) -> dict[str, Tensor]:
         return {"input_ids": self.processor(puzzles)["input_ids"]}
 
-    def stream(self, puzzles: Any, batch_size: int = 256, **options: Any) -> Iterator[dict[str, Any]]:
+    def stream(
+        self, puzzles: Any, puzzle_ids: Tensor | None = None, batch_size: int = 256, **options: Any
+    ) -> Iterator[dict[str, Any]]:
         """The results of puzzles in their order, read as they are solved."""
         asked: deque[Tensor] = deque()
 
-        def batches() -> Iterator[Tensor]:
+        def batch(rows: list[list[int]]) -> tuple[Tensor, Tensor | None]:
+            nonlocal puzzle_ids
+            asked.append(torch.tensor(rows))
+            if puzzle_ids is None:
+                return asked[-1], None
+            ids, puzzle_ids = puzzle_ids[: len(rows)], puzzle_ids[len(rows) :]
+            return asked[-1], ids
+
+        def batches() -> Iterator[tuple[Tensor, Tensor | None]]:
             rows: list[list[int]] = []
             for number, given in enumerate(puzzles, start=1):
                 rows += [self.processor.encode(puzzle, f"puzzle {number}") for puzzle in self.processor.split(given)]
                 if len(rows) >= batch_size:
-                    asked.append(torch.tensor(rows))
-                    yield asked[-1]
+                    yield batch(rows)
                     rows = []
             if rows:
-                asked.append(torch.tensor(rows))
-                yield asked[-1]
+                yield batch(rows)
+            if puzzle_ids is not None and len(puzzle_ids):
+                raise ValueError(f"puzzle_ids has {len(puzzle_ids)} ids more than there are puzzles")
 
         for solution in self.model.solve_dataset(batches(), batch_size=batch_size, **self.solve_options(**options)):
             yield from self.postprocess({"input_ids": asked.popleft(), "solution": solution})

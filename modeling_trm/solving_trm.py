@@ -172,7 +172,7 @@ class SolvingMixin:
         **options: Any,
     ) -> Plan:
         """The options of `solve`, checked, with the model's defaults filled in."""
-        unknown = options.keys() - {option.name for option in fields(Plan)}
+        unknown = options.keys() - ({option.name for option in fields(Plan)} - {"random_states"})
         if unknown:
             raise TypeError(f"solve has no option {', '.join(sorted(unknown))}")
         if seed is None:
@@ -513,7 +513,7 @@ def require_puzzle_ids(config: Any, puzzle_ids: Tensor | None) -> None:
     if puzzle_ids is None and config.num_puzzle_tokens > 0 and config.num_puzzles > 1:
         raise ValueError(
             f"puzzle_ids are missing: this model has learned an embedding for each of {config.num_puzzles} puzzles, "
-            "and can only solve those, each under its id"
+            "and can only solve those: give the id of each, as in puzzle_ids=torch.tensor([5]) or --puzzle_id 5"
         )
 
 

@@ -14,6 +14,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from tiny import tiny_model
 from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
@@ -83,6 +84,30 @@ def test_one_puzzle_or_many_in_any_form(solver):
     for forms in ([PUZZLE], [grid], np.array([grid])):
         assert solver(forms) == [one]
     assert_same(solver([PUZZLE, OTHER] * 5, batch_size=3), [one, solver(OTHER)] * 5)
+
+
+def test_a_stream_knows_the_ids_of_its_puzzles(tmp_path):
+    model = tiny_model(dtype=torch.float32, vocab_size=8, seq_len=36, num_puzzles=9, max_solve_steps=2)
+    torch.nn.init.normal_(model.model.puzzle_embeddings.weight)
+    solver = PuzzleSolvingPipeline(model=model, processor=TrmProcessor.for_sudoku(2, 3))
+    puzzles, ids = [PUZZLE, OTHER, PUZZLE, PUZZLE, OTHER], torch.tensor([8, 0, 3, 5, 1])
+    expected = solver(puzzles, puzzle_ids=ids)
+    assert expected[0]["answer"] != expected[2]["answer"]
+    for batch_size in (1, 2, 256):
+        results = solver(iter(puzzles), puzzle_ids=ids, batch_size=batch_size)
+        assert [result["answer"] for result in results] == [result["answer"] for result in expected]
+    for wrong, message in ((None, "missing: .*--puzzle_id"), (ids[:4], r"\[1\] ids"), (ids.repeat(2), "5 ids more")):
+        with pytest.raises(ValueError, match=message):
+            list(solver(iter(puzzles), puzzle_ids=wrong, batch_size=2))
+
+    solver.save_pretrained(tmp_path)
+    assert main(["--model", str(tmp_path), PUZZLE]) == 2
+    assert main(["--model", str(tmp_path), PUZZLE, "--puzzle_id", "9"]) == 2
+    pictures = []
+    for number in ("8", "3"):
+        assert main(["--model", str(tmp_path), PUZZLE, "--puzzle_id", number, "--html", str(tmp_path / "out")]) == 0
+        pictures.append((tmp_path / "out").read_text())
+    assert pictures[0] != pictures[1]
 
 
 def test_options_of_the_pipeline_hold_unless_a_call_says_otherwise(solver):

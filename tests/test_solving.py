@@ -443,6 +443,8 @@ def test_an_option_that_does_not_exist_is_named():
         model().solve(puzzles(2), rollouts=4)
     with pytest.raises(TypeError, match="solve has no option rollouts"):
         model().solve_dataset([puzzles(2)], rollouts=4)
+    with pytest.raises(TypeError, match="solve has no option random_states"):
+        model().solve_dataset([puzzles(2)], random_states=True)
 
 
 def test_numbers_of_numpy_are_numbers():
