@@ -497,8 +497,10 @@ def convert(
         PuzzleSolvingPipeline(model=model, processor=task.processor()).save_pretrained(output_dir)
     else:
         model.save_pretrained(output_dir)
+    puzzles = output_dir / "puzzles.json"
+    puzzles.unlink(missing_ok=True)  # that of a model converted into the folder before
     if record is not None:
-        (output_dir / "puzzles.json").write_text(json.dumps(record))
+        puzzles.write_text(json.dumps(record))
     for note in notes:
         print(note)
     return model

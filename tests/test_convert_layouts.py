@@ -161,6 +161,28 @@ LAYOUTS: dict[str, tuple[str, dict[str, Any], Any, dict[str, Any], tuple[str, ..
 }
 
 
+PLACES = {
+    COMPILED: "model.",
+    "inner.": "",
+    "H_level": "answer_network",
+    "L_level": "network",
+    "self_attn": "token_mixer",
+    "mlp_t": "token_mixer",
+    "embedding_weight": "weight",
+    "puzzle_emb.weights": "puzzle_embeddings.weight",
+    "H_init": "initial_answer_state",
+    "L_init": "initial_latent_state",
+    "model.lm_head": "lm_head",
+    "model.q_head": "halt_head",
+}
+
+
+def our_name(official: str) -> str:
+    for theirs, ours in PLACES.items():
+        official = official.replace(theirs, ours)
+    return official
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_published_layout(layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name, kind, config, fields, words = LAYOUTS[layout]
@@ -173,16 +195,23 @@ def test_a_published_layout(layout: str, tmp_path: Path, capsys: pytest.CaptureF
     assert ("assumed" in printed) == (config is None)
     model = TrmForPuzzleSolving.from_pretrained(tmp_path / "converted")
     assert {field: getattr(model.config, field) for field in fields} == fields
-    expected = state[next(key for key in state if key.endswith("lm_head.weight"))] + (layout == "EqR")
-    assert torch.equal(model.lm_head.weight, expected)
+    expected = {our_name(key): tensor + (layout == "EqR") for key, tensor in state.items()}
+    if layout == "EqR":  # draws its states
+        expected |= {f"model.initial_{name}_state": torch.zeros(SIZE) for name in ("answer", "latent")}
+    assert model.state_dict().keys() == expected.keys()
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(tensor, expected[key].to(tensor.dtype)), key
 
     processor = TrmProcessor.from_pretrained(tmp_path / "converted")
     solve = PuzzleSolvingPipeline(model=model, processor=processor)
     task = {"sudoku": "sudoku", "maze": "maze", "arc": "arc-agi"}[kind["task"]]
     puzzles = load_puzzles(task, None, "test", max_examples=1, num_augmentations=1)
     which = {"puzzle_ids": torch.tensor([1])} if model.config.num_puzzles > 1 else {}
-    result = solve(processor.to_grid(puzzles.input_ids[0]), max_steps=1, **which)
-    assert result["steps"] == 1
+    given = processor.to_grid(puzzles.input_ids[0])
+    result = solve(given, max_steps=1, **which)
+    assert result["puzzle"] == given
+    solution = model.solve(puzzles.input_ids[:1], max_steps=1, **which)
+    assert result["grid"] == processor.to_grid(solution.answers[0])
 
 
 def test_the_configuration_inside_a_checkpoint_counts(tmp_path: Path) -> None:
@@ -224,6 +253,8 @@ def test_arc_identifiers_become_puzzles(tmp_path: Path, capsys: pytest.CaptureFi
     record = json.loads((tmp_path / "converted" / "puzzles.json").read_text())
     assert record["first_id_and_count"] == {"007bbfb7": [1, 2], "00d62c1b": [3, 2]}
     assert record["augmentations"]["00d62c1b"] == ["0 0123456789", "1 0987654321"]
+    assert converted(tmp_path, "checkpoint", state, config) == 0
+    assert not (tmp_path / "converted" / "puzzles.json").exists()
 
     wrong = {
         "has 4 identifiers, but the checkpoint 5 embeddings": identifiers[:4],
