@@ -43,7 +43,8 @@ class TrmCarry(ModelOutput):
     """What one supervision step hands to the next: the states, detached, and the puzzles being worked on.
 
     Attributes:
-        answer_state, latent_state: y and z, compute dtype, [batch, prefix + seq, hidden].
+        answer_state, latent_state: y and z, compute dtype, [batch, prefix + seq, hidden]; with symbols [batch, prefix
+            + seq, symbols, hidden].
         steps: supervision steps spent on each row's puzzle, int32, [batch].
         halted: rows whose puzzle is done; the next step replaces it by a new one, bool, [batch].
         input_ids, puzzle_ids, labels: the puzzles, [batch, seq], [batch], [batch, seq]; the last two may be `None`.
@@ -65,7 +66,8 @@ class TrmModelOutput(ModelOutput):
     Attributes:
         answer_state, latent_state: [batch, prefix + seq, hidden]; the gradient reaches the last cycles only.
         hidden_states: with `output_hidden_states` the first layer's input and the output of every layer each time it
-            is applied, 1 + `deep_cycles` * (`latent_cycles` + 1) * `num_hidden_layers` tensors as the states.
+            is applied, 1 + `deep_cycles` * (`latent_cycles` * `num_hidden_layers` + a) tensors as the states, where a
+            is `num_answer_layers`, or `num_hidden_layers` where one network updates both.
         attentions: with `output_attentions` and eager attention its weights each time it is applied, [batch, heads,
             prefix + seq, prefix + seq]; with symbols [batch * symbols, ...].
     """
@@ -281,7 +283,7 @@ class TrmPreTrainedModel(SavingMixin, PreTrainedModel):
     main_input_name = "input_ids"
     input_modalities = ("text",)
     supports_gradient_checkpointing = True
-    _no_split_modules = ["TrmLayer"]
+    _no_split_modules = ["TrmModel"]  # the states go round all its layers
     _supports_sdpa = True
     _supports_flex_attn = True
     _supports_flash_attn = True
@@ -679,7 +681,7 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
 
     def answer_logits(self, answer_state: Tensor) -> Tensor:
         """Scores of the cells, [batch, seq, vocab], from the answer state [batch, prefix + seq, hidden]."""
-        return self.lm_head(answer_state[:, self.config.prefix_len :])
+        return self.lm_head(answer_state[:, self.config.prefix_len :]).to(answer_state.device)
 
     def halt_logits(self, answer_state: Tensor) -> Tensor:
         """Halting logit, float32, [batch], see `q_logits`."""
@@ -694,7 +696,7 @@ class TrmForPuzzleSolving(TrmPreTrainedModel, SolvingMixin):
         first = answer_state[:, 0]
         if self.config.num_symbols:
             first = first.mean(1) if self.config.prefix_len else answer_state.mean((1, 2))
-        logits = self.halt_head(first)
+        logits = self.halt_head(first).to(answer_state.device)
         halt_logits, continue_logits = (logits.float() if logits.dtype != torch.float64 else logits).unbind(-1)
         return halt_logits, continue_logits
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import cpu_offload, disk_offload, dispatch_model
+from accelerate import cpu_offload, disk_offload, dispatch_model, infer_auto_device_map
 from datasets import Dataset
 from tiny import tiny_batch, tiny_model
 from torch import Tensor, nn
@@ -186,6 +186,15 @@ def test_it_loads_as_it_was_saved(kind: str, dtype: torch.dtype, tmp_path: Path)
     assert {tensor.dtype for tensor in loaded.state_dict().values()} == {dtype}
     assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in model.state_dict().items())
     torch.testing.assert_close(flat(loaded(**inputs)), flat(model(**inputs)))  # to rounding: memory is aligned anew
+
+
+def test_the_recursion_is_placed_on_one_device() -> None:
+    model = model_and_inputs("attention, puzzles")[0]
+    size = model.num_parameters() * 8
+    places = infer_auto_device_map(
+        model, {0: size // 2, 1: 2 * size, "cpu": 2 * size}, no_split_module_classes=model._no_split_modules
+    )
+    assert "model" in places
 
 
 @every_kind
