@@ -4,12 +4,12 @@
 Rows hold un-augmented mazes as tokens, as the official builder writes them: 0 = pad, 1 = wall `#`, 2 = free cell,
 3 = start `S`, 4 = goal `G`, 5 = path `o`.
 
-| config        | mazes                                                                                |
-|---------------|--------------------------------------------------------------------------------------|
+| config        | mazes                                                                                  |
+|---------------|----------------------------------------------------------------------------------------|
 | `hard`        | `sapientinc/maze-30x30-hard-1k`, or `train.csv[.gz]` and `test.csv[.gz]` in `data_dir` |
-| `hard-sample` | 200 + 200 bundled 30x30 mazes, see data/maze/README.md                               |
-| `generated`   | 1,000 + 1,000 mazes made by the published process, 30x30                                 |
-| `mini-9x9`    | the same, 9x9                                                                        |
+| `hard-sample` | 200 + 200 bundled 30x30 mazes, see data/maze/README.md                                 |
+| `generated`   | 1,000 + 1,000 mazes made by the published process, 30x30                               |
+| `mini-9x9`    | the same, 9x9                                                                          |
 
 A maze has many shortest paths (millions are ordinary at 30x30), and the label is the one that a deterministic A*
 finds. So there are two scores: `exact_accuracy`, the label cell by cell, as the papers report, and `optimal_accuracy`,

@@ -54,13 +54,6 @@ class Symmetry:
         """The symmetry that undoes this one."""
         return Symmetry(self.token_map.argsort(dim=1), self.cell_index.argsort(dim=1))
 
-    def compose(self, other: "Symmetry") -> "Symmetry":
-        """`a.compose(b)(x) == a(b(x))`: `other` acts first."""
-        return Symmetry(
-            token_map=self.token_map.gather(1, other.token_map),
-            cell_index=other.cell_index.gather(1, self.cell_index),
-        )
-
 
 def sudoku_symmetry(
     digit_permutation: Tensor, row_permutation: Tensor, column_permutation: Tensor, transpose: Tensor

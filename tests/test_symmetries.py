@@ -55,15 +55,6 @@ def test_inverse_undoes_on_both_sides(seed, box_shape):
     assert torch.equal(symmetry(symmetry.inverse()(x)), x)
 
 
-@given(SEEDS, BOX_SHAPES)
-def test_composition_is_one_after_the_other_and_associative(seed, box_shape):
-    a, b, c = (draw(seed + i, box_shape) for i in range(3))
-    x = boards(box_shape)
-    assert torch.equal(a.compose(b)(x), a(b(x)))
-    assert torch.equal(a.compose(b).compose(c)(x), a.compose(b.compose(c))(x))
-    assert torch.equal(a.compose(b).inverse()(x), b.inverse()(a.inverse()(x)))
-
-
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
 def test_keeps_dtype_and_shape(dtype):
     x = boards((3, 3), dtype)
