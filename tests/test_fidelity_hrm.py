@@ -116,7 +116,8 @@ def test_losses_and_their_gradients(loss_type: str, target: str) -> None:
 def configure(**fields: Any) -> Change:
     def change(model: TrmForPuzzleSolving) -> None:
         for name, value in fields.items():
-            assert getattr(model.config, name) != value
+            if getattr(model.config, name) == value:
+                raise ValueError(f"{name} is {value} already: no mistake")
             setattr(model.config, name, value)
 
     return change
