@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from training import experiments
 from training.arguments import TrainArguments, UserError, model_arguments, parse_arguments, read_recipe
 from training.experiments import find_recipes, steps_within, table
 from training.experiments import main as run_experiments
@@ -166,6 +167,20 @@ def test_the_table_shows_mean_and_every_seed_best_first(tmp_path: Path) -> None:
     rows = [line for line in table(tmp_path, tmp_path / "runs").splitlines() if line.startswith("| `")]
     assert [row.split("`")[1] for row in rows] == ["high", "middle", "low"]
     assert "| about high | 7 | 5 | 75.0 | 60.0, 90.0 |" in rows[0]
+
+
+def test_a_part_of_a_folder_leaves_its_table_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiments, "table", lambda folder, output_dir: "new")
+    monkeypatch.setattr(
+        experiments, "run_once", lambda recipe, *_: write(results_of(tmp_path) / f"{recipe.stem}.json", "{}")
+    )
+    one, other = (write(tmp_path / f"{name}.yaml", "seed: 1\n") for name in ("one", "other"))
+    beside, apart = write(tmp_path / "RESULTS.md", "old"), results_of(tmp_path) / "RESULTS.md"
+    options = ["--output_dir", str(tmp_path / "runs")]
+    run_experiments([str(one), *options])
+    assert (beside.read_text(), apart.read_text()) == ("old", "new")
+    run_experiments([str(other), *options])
+    assert beside.read_text() == "new"
 
 
 def test_a_recipe_that_cannot_run_is_named(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ short run measures the time of a step first (what is compiled or loaded before i
 that of the process, which other programs on the machine do not use up; on a GPU it is the clock's.
 
 In `runs/FOLDER/` are RECIPE.json, with the result and the command of every seed, and RECIPE.seed-N.jsonl, the log. The
-table of all of them is RESULTS.md beside the recipes. A run that is there already is not repeated.
+table of all of them is RESULTS.md beside the recipes, or, while one of these has no result, in `runs/FOLDER/`. A run
+that is there already is not repeated.
 """
 
 import argparse
@@ -42,9 +43,9 @@ def main(command_line: list[str]) -> None:
     for seed in args.seeds:  # every recipe once, before any is repeated
         for recipe in recipes:
             run_once(recipe, seed, args.time_limit_minutes, args.output_dir)
-            (recipe.parent / "RESULTS.md").write_text(table(recipe.parent, args.output_dir))
+            table_path(recipe.parent, args.output_dir).write_text(table(recipe.parent, args.output_dir))
     for folder in sorted({recipe.parent for recipe in recipes}):
-        print(table(folder, args.output_dir))
+        print(f"{table(folder, args.output_dir)}\nwrote {table_path(folder, args.output_dir)}")
 
 
 def find_recipes(names: list[str]) -> list[Path]:
@@ -113,6 +114,13 @@ def step_seconds(folder: Path) -> float:
     lines = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
     first, *_, last = [line for line in lines if clock() in line]
     return (last[clock()] - first[clock()]) / (last["step"] - first["step"])
+
+
+def table_path(folder: Path, output_dir: Path) -> Path:
+    """RESULTS.md beside a folder's recipes if all of them have results, otherwise beside the results."""
+    results = output_dir / folder.name
+    is_whole = all((results / f"{path.stem}.json").exists() for path in folder.glob("*.yaml"))
+    return (folder if is_whole else results) / "RESULTS.md"
 
 
 def table(folder: Path, output_dir: Path) -> str:
