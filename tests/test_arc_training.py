@@ -18,9 +18,11 @@ import eval as eval_script
 import train as train_script
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
+from training import transfer
 from training.arc_evaluation import evaluate_arc
 from training.arguments import TrainArguments, UserError
 from training.checkpoint import TrainState, save_model
+from training.evaluation import load_model
 from training.loop import train
 from training.transfer import (
     PUZZLE_TABLE,
@@ -144,6 +146,18 @@ def test_a_model_of_another_architecture_is_refused(trained, tmp_path):
         with pytest.raises(UserError) as error:
             run.train()
         assert str(error.value) == f"init_from={tmp_path / 'other'} is of another architecture: {named}"
+
+
+def test_a_start_takes_over_all_weights_or_fails(trained, tmp_path, monkeypatch):
+    """A name that one of the two models lacks is no detail: its weights would stay random."""
+    before_run, _ = trained
+    run = Run(write_tasks(tmp_path / "data", "c"), tmp_path / "cache", tmp_path / "run")
+    run.args = replace(run.args, init_from=before_run.args.output_dir)
+    model = load_model(before_run.args.output_dir, torch.float32)
+    model.surplus = torch.nn.Parameter(torch.zeros(1))
+    monkeypatch.setattr(transfer, "load_model", lambda *_: model)
+    with pytest.raises(RuntimeError, match="surplus"):
+        run.train()
 
 
 def test_a_table_of_other_puzzles_is_refused(trained, tmp_path):

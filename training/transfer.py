@@ -116,7 +116,8 @@ def start_from(model: TrmForPuzzleSolving, args: TrainArguments, puzzles: Puzzle
     require(not unlike, f"init_from={args.init_from} is of another architecture: it has {differences}")
     weights = trained.state_dict()
     rows = weights.pop(PUZZLE_TABLE, None)
-    model.load_state_dict(weights, strict=False)  # all but the table
+    own = {name: weight for name, weight in model.state_dict().items() if name == PUZZLE_TABLE}
+    model.load_state_dict(weights | own)
     table = model.model.puzzle_embeddings
     tasks, known = puzzles.augmented_tasks, set[str]()
     if table is not None and tasks is None:
