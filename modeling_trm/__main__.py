@@ -94,10 +94,19 @@ def main(arguments: list[str] | None = None) -> int:
     logging.disable_progress_bar()
     try:
         options = {"trust_remote_code": False}  # or transformers would ask on standard input, where a puzzle may wait
-        model = AutoModel.from_pretrained(args.model, dtype=torch.float32, use_safetensors=True, **options)
+        model, misfits = AutoModel.from_pretrained(
+            args.model,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are among the misfits
+            **options,
+        )
         processor = AutoProcessor.from_pretrained(args.model, **options)
     except (ValueError, OSError, SafetensorError, StrictDataclassError) as error:
         return fail(f"cannot load the model {args.model}: {error}")
+    if any(misfits.values()):
+        return fail(f"cannot load the model {args.model}: its weights do not fit its config.json, see above")
     solve = PuzzleSolvingPipeline(model=model, processor=processor)
     others = ("puzzle", "model", "puzzle_id", *PICTURES)
     options = {name: value for name, value in vars(args).items() if name not in others}

@@ -2,6 +2,7 @@
 """`python -m modeling_trm` prints the puzzle and every step towards its answer."""
 
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -175,6 +176,23 @@ def test_a_mistake_is_one_line(
     assert shown.err.startswith("error: ")
     assert len(shown.err.splitlines()) == 1
     assert message in shown.err
+
+
+@pytest.mark.parametrize("change", [{"num_hidden_layers": 3}, {"num_hidden_layers": 1}, {"vocab_size": 9}], ids=str)
+def test_weights_that_do_not_fit_their_configuration_are_refused(
+    change: dict[str, int], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Missing, left over or of another size: what is missing would be random numbers."""
+    model = tmp_path / "model"
+    shutil.copytree(folder, model)
+    config = json.loads((folder / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | change))
+    line = "its weights do not fit its config.json"
+    assert main(["--model", str(model), PUZZLE]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and line in shown.err.splitlines()[-1]
+    with pytest.raises(UserError, match=line):
+        load_model(str(model), torch.float32)
 
 
 def test_code_in_a_model_folder_is_never_run(

@@ -42,11 +42,20 @@ def load_model(name: str, dtype: torch.dtype) -> TrmForPuzzleSolving:
     """Loads a model from a folder or the Hub; its weights must be safetensors, nothing pickled is read.
 
     Raises:
-        UserError: there is none, or it is not TRM.
+        UserError: there is none, it is not TRM, or its weights are not those that its `config.json` describes.
     """
     with user_errors(f"cannot load the model {name!r}: ", *UNLOADABLE):
-        model = AutoModel.from_pretrained(name, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+        model, misfits = AutoModel.from_pretrained(
+            name,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are among the misfits
+        )
     require(isinstance(model, TrmForPuzzleSolving), f"{name!r} is {type(model).__name__}, not TRM")
+    fits = not any(misfits.values())
+    require(fits, f"cannot load the model {name!r}: its weights do not fit its config.json, see above")
     return model
 
 
