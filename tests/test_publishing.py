@@ -8,6 +8,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,11 +17,12 @@ import yaml
 from hub import READER, STRANGER, WRITER, Blob, Commit, Hub, client_environment, running_hub
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
-from tiny import tiny_config
+from tiny import tiny_config, tiny_model
 from transformers import AutoModel, AutoProcessor
 
-from training.arguments import UserError
-from training.cards import render_card
+from datasets_scripts.tasks import load_puzzles
+from training.arguments import TrainArguments, UserError
+from training.cards import render_card, training_record
 from training.evaluation import load_model
 
 ROOT = Path(__file__).parent.parent
@@ -255,6 +257,20 @@ def test_the_card_says_what_the_files_say(hub: Hub, trained: Trained) -> None:
     assert "| on the Hub | not recorded |" in text
     assert "2510.04871" in text
     assert "2506.21734" in text
+
+
+def test_of_paths_the_record_keeps_the_last_part_and_of_names_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret" / "start").mkdir(parents=True)
+    puzzles = load_puzzles("sudoku", "mini-6x6", "train", num_train_puzzles=2)
+    state: Any = SimpleNamespace(model=tiny_model(), step=1, seconds=1.0, device_seconds=1.0)
+    kept = {}
+    for given in ("secret/start", str(tmp_path / "secret" / "start"), "somebody/trm-start"):
+        args = TrainArguments(dataset_config="mini-6x6", output_dir=str(tmp_path), init_from=given)
+        kept[given] = training_record(args, SimpleNamespace(), puzzles, 1, {}, state)["arguments"]["init_from"]
+    assert list(kept.values()) == ["start", "start", "somebody/trm-start"]
 
 
 def test_results_are_added_and_replaced_and_a_person_keeps_her_words(

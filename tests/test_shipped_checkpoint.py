@@ -64,6 +64,9 @@ def test_its_card_says_what_its_files_say(name: str, tmp_path: Path) -> None:
     assert (folder / "README.md").read_text() == (ROOT / name / "README.md").read_text()
     names = [(one.dataset_config, one.metric_name) for one in ModelCard.load(folder / "README.md").data.eval_results]
     assert len(set(names)) == len(names)  # or the results of one model could not be told apart
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text((folder / "README.md").read_text().split("```yaml\n")[1].split("```")[0])
+    parse_arguments([TrainArguments, model_arguments()], ["--config", str(recipe)])
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)

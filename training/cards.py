@@ -8,6 +8,7 @@ results can replace it in a card that a person has edited.
 import json
 import re
 from collections import defaultdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from datasets_scripts.tasks import TASKS, Puzzles
 
-from .arguments import TrainArguments
+from .arguments import TrainArguments, model_arguments
 from .checkpoint import TrainState
 from .evaluation import read_results
 
@@ -27,6 +28,7 @@ UNKNOWN = "not recorded"
 SECTION = re.compile(r"<!-- evaluation -->.*<!-- /evaluation -->", re.DOTALL)
 PRIVATE = ("report_to", "hub_strategy", "hub_private", "hub_revision", "hub_dataset", "push_to_hub")
 LOCAL_PATHS = ("output_dir", "data_dir", "init_from")  # nobody else's business, but for the last part
+FIELDS = {field.name for part in (TrainArguments, model_arguments()) for field in fields(part)}  # of a recipe
 
 
 def training_record(
@@ -48,7 +50,7 @@ def training_record(
     task = TASKS[args.task]
     source = next(config for config in task.builder.CONFIGS if config.name == puzzles.config)
     arguments = {name: value for name, value in {**vars(args), **vars(model_args)}.items() if value is not None}
-    arguments |= {name: Path(arguments[name]).name for name in LOCAL_PATHS if name in arguments}
+    arguments |= {name: Path(arguments[name]).name for name in LOCAL_PATHS if is_local(arguments.get(name))}
     augment = puzzles.format.augment if args.augment is None else args.augment
     augment = augment and puzzles.format.random_symmetry is not None
     return {
@@ -71,6 +73,11 @@ def training_record(
         "num_processes": num_processes,
         **described,
     }
+
+
+def is_local(name: str | None) -> bool:
+    """Whether it is a file or folder here; `init_from` may be a repository of the Hub."""
+    return name is not None and Path(name).exists()
 
 
 def write_card(folder: Path, repo_id: str | None = None, tag: str | None = None) -> None:
@@ -96,7 +103,7 @@ def write_card(folder: Path, repo_id: str | None = None, tag: str | None = None)
 def render_card(
     config: dict[str, Any], trained: dict[str, Any], results: list[dict[str, Any]], name: str, tag: str | None
 ) -> str:
-    """The text of README.md, its YAML header included."""
+    """The text of README.md, its YAML header included; of the recipe, the fields that recipes have today."""
     trained = defaultdict(lambda: None, trained)
     arguments, data = trained["arguments"], defaultdict(lambda: None, trained["data"] or {})
     task = data["task"] or next((result["task"] for result in results), None)
@@ -109,8 +116,9 @@ def render_card(
         model_name=name,
     )
     set_results(metadata, results)
+    recipe = {name: value for name, value in (arguments or {}).items() if name in FIELDS}
     seconds, threads, device = trained["seconds"], trained["num_threads"], trained["device"]
-    fields = {
+    contents = {
         "metadata": metadata.to_yaml(),
         "name": name,
         "task": task,
@@ -128,10 +136,10 @@ def render_card(
         "hardware": device
         and f"{trained['num_processes']} x {device}" + (f", {threads} thread(s)" if threads else ""),
         "software": ", ".join(f"{key} {value}" for key, value in (trained["versions"] or {}).items()) or None,
-        "recipe": arguments and yaml.safe_dump(arguments, sort_keys=False).strip(),
+        "recipe": recipe and yaml.safe_dump(recipe, sort_keys=False).strip(),
         "rows": [row_of(result) for result in results],
     }
-    return environment().get_template(TEMPLATE.name).render(fields)
+    return environment().get_template(TEMPLATE.name).render(contents)
 
 
 def update_card(text: str | None, name: str, results: list[dict[str, Any]]) -> str:
