@@ -189,12 +189,15 @@ def test_it_loads_as_it_was_saved(kind: str, dtype: torch.dtype, tmp_path: Path)
 
 
 def test_the_recursion_is_placed_on_one_device() -> None:
-    model = model_and_inputs("attention, puzzles")[0]
-    size = model.num_parameters() * 8
-    places = infer_auto_device_map(
-        model, {0: size // 2, 1: 2 * size, "cpu": 2 * size}, no_split_module_classes=model._no_split_modules
-    )
-    assert "model" in places
+    """Though half of its layers would fit the first."""
+    model = tiny_model(num_hidden_layers=8)
+    size = sum(tensor.nbytes for tensor in model.state_dict().values())
+    room = {0: 3 * size // 4, 1: 2 * size}
+    devices = [
+        set(infer_auto_device_map(model, room, no_split_module_classes=whole).values())
+        for whole in (model._no_split_modules, ["TrmLayer"])
+    ]
+    assert devices == [{1}, {0, 1}]
 
 
 @every_kind
