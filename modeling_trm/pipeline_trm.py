@@ -2,7 +2,7 @@
 """`pipeline("puzzle-solving", model=...)`: puzzles as people write them in, answers and the steps towards them out."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from typing import Any
 
@@ -59,6 +59,8 @@ class PuzzleSolvingPipeline(SavingMixin, Pipeline):
         if isinstance(puzzles, (Iterator, Dataset)):
             return self.stream(puzzles, **options)
         puzzles = as_lists(puzzles)
+        if isinstance(puzzles, list) and puzzles and isinstance(puzzles[0], Mapping):  # ARC tasks, even if it is one
+            puzzles = self.processor.split(puzzles)
         results = self.run_single(puzzles, {}, options, {})
         return results if len(results) > 1 or self.processor.split(puzzles) == puzzles else results[0]
 

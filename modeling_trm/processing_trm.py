@@ -337,7 +337,7 @@ def read_json(text: str) -> Any:
 def test_inputs(task: Mapping[str, Any]) -> list[Any]:
     """The grids to solve in an ARC task, `{"train": ..., "test": [{"input": grid}, ...]}`."""
     try:
-        return [pair["input"] for pair in task["test"]]
+        return [as_lists(pair["input"]) for pair in task["test"]]
     except (KeyError, TypeError):
         raise ValueError('a puzzle in JSON must be a grid, or an ARC task {"test": [{"input": grid}, ...]}') from None
 

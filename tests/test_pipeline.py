@@ -110,6 +110,15 @@ def test_a_stream_knows_the_ids_of_its_puzzles(tmp_path):
     assert pictures[0] != pictures[1]
 
 
+def test_a_list_of_arc_tasks_gives_a_list():
+    model = tiny_model(dtype=torch.float32, vocab_size=12, seq_len=900, num_puzzles=1, max_solve_steps=1)
+    solver = PuzzleSolvingPipeline(model=model, processor=TrmProcessor.for_arc())
+    task = {"train": [], "test": [{"input": [[3, 4]]}]}
+    assert solver(task)["puzzle"] == [["3", "4"]]
+    for count in (1, 2):
+        assert [result["puzzle"] for result in solver([task] * count)] == [[["3", "4"]]] * count
+
+
 def test_options_of_the_pipeline_hold_unless_a_call_says_otherwise(solver):
     patient = pipeline(
         "puzzle-solving", model=solver.model, processor=solver.processor, device=-1, halt_threshold=1e9, max_steps=4

@@ -252,6 +252,7 @@ def test_an_arc_task_is_read_for_its_tests() -> None:
         assert torch.equal(ARC(written)["input_ids"], expected)
     for tasks in ([task, task], json.dumps([task, task]), f"{json.dumps(task)}\n{json.dumps(task)}"):
         assert torch.equal(ARC(tasks)["input_ids"], expected.repeat(2, 1))
+    assert torch.equal(ARC({"test": [{"input": np.array([[3, 4]])}]})["input_ids"], expected[:1])
 
 
 def test_a_text_of_several_lines_is_a_puzzle_and_no_row() -> None:
