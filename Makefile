@@ -11,18 +11,17 @@ PUZZLE := 3.4.752..15.24...3...6.31.55.83..4...13524..7.........7..8...648.54.27
 .PHONY: demo lint check test clean
 
 demo: .venv/installed-demo
-	@echo "== 1. Training on 1,000 real puzzles with 35-45 clues: three to five minutes on two CPU cores =="
+	@echo "== 1. Training on 1,000 real puzzles with 35-45 clues =="
 	$(BIN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
 		--num_cpu_threads_per_process $(CORES) \
 		train.py --config recipes/sudoku_easy.yaml --output_dir $(RUN)
 	@printf "\n== 2. One held-out puzzle, step by step ==\n\n"
 	$(BIN)/python -m modeling_trm --model $(RUN) $(PUZZLE)
-	@printf "\n== 3. The same model on 200 hard puzzles (it was never shown any) ==\n\n"
-	$(BIN)/python eval.py --model $(RUN) --task sudoku --dataset_config hard-sample --max_examples 200 \
-		--output $(RUN)/results_hard.json
+	@printf "\n== 3. 200 of the hardest puzzles, and the model in this repository that was trained on such for longer ==\n\n"
+	$(BIN)/python eval.py --model trm-sudoku --task sudoku --dataset_config hard-sample --max_examples 200
 	@printf "\nNext: solve your own puzzle with\n  $(BIN)/python -m modeling_trm --model $(RUN) YOUR_81_CHARACTERS\n"
-	@printf "or, on a GPU, train the real thing on the hard puzzles with\n"
-	@printf "  $(BIN)/accelerate launch --quiet train.py --config recipes/sudoku_fast.yaml\n"
+	@printf "or train on the hard puzzles, for some hours, with\n"
+	@printf "  $(BIN)/torchrun --nproc_per_node 2 train.py --config recipes/sudoku.yaml\n"
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
