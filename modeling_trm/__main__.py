@@ -1,7 +1,7 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Solves one puzzle on screen, step by step:  python -m modeling_trm --model runs/sudoku_easy 53..7....6..195...
 
-The puzzle is a string, a file, or standard input. Without `--model` the repository's own `trm-sudoku-easy` solves it.
+The puzzle is a string, a file, or standard input. Without `--model` the repository's own `trm-sudoku` solves it.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from transformers.utils import logging
 from .pipeline_trm import PuzzleSolvingPipeline
 
 PICTURES = ("gif", "png", "html")
-OWN_MODEL = Path(__file__).parents[1] / "trm-sudoku-easy"  # there in a clone, not in an installed package
+OWN_MODEL = Path(__file__).parents[1] / "trm-sudoku"  # there in a clone, not in an installed package
 
 
 def read_puzzle(given: str) -> str:
@@ -67,7 +67,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--model",
         default=str(OWN_MODEL),
         required=not OWN_MODEL.is_dir(),
-        help="folder or Hub repository of a trained model; trm-sudoku-easy, if that is there, when not given",
+        help="folder or Hub repository of a trained model; trm-sudoku, if that is there, when not given",
     )
     parser.add_argument("--puzzle_id", type=int, metavar="ID", help="which puzzle it is, to a model of several")
     parser.add_argument("--max_steps", type=int, help="the most steps; the model's own when not given")

@@ -67,7 +67,7 @@ def test_an_installed_copy_loads_solves_converts_and_publishes(wheel: Path, tmp_
     site, empty, model = tmp_path / "site", tmp_path / "empty", tmp_path / "model"
     empty.mkdir()
     run("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", site, wheel)
-    shutil.copytree(ROOT / "trm-sudoku-easy", model)
+    shutil.copytree(ROOT / "trm-sudoku", model)
     description, tensors = golden("forward_attn")
     save_file(part(tensors, "state"), tmp_path / "step_100.safetensors")
     (tmp_path / "all_config.yaml").write_text(json.dumps(description["config"] | {"seq_len": 81}))

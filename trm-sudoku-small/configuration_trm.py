@@ -1,1 +1,0 @@
-../modeling_trm/configuration_trm.py

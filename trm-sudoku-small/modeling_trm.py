@@ -1,1 +1,0 @@
-../modeling_trm/modeling_trm.py

@@ -1,1 +1,0 @@
-../modeling_trm/pipeline_trm.py

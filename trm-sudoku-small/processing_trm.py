@@ -1,1 +1,0 @@
-../modeling_trm/processing_trm.py

@@ -1,1 +1,0 @@
-../modeling_trm/randomness_trm.py

@@ -1,1 +1,0 @@
-../modeling_trm/rendering_trm.py

@@ -1,1 +1,0 @@
-../modeling_trm/rules_trm.py

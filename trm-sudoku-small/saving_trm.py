@@ -1,1 +1,0 @@
-../modeling_trm/saving_trm.py

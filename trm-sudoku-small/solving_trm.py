@@ -1,1 +1,0 @@
-../modeling_trm/solving_trm.py

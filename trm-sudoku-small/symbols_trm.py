@@ -1,1 +1,0 @@
-../modeling_trm/symbols_trm.py

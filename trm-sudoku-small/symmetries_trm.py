@@ -1,1 +1,0 @@
-../modeling_trm/symmetries_trm.py
