@@ -40,7 +40,6 @@ class Checkpoint(NamedTuple):
 
 
 CHECKPOINTS = {"trm-sudoku": Checkpoint("sudoku", 3e5, 0.55, "hard-sample", 40, 0.4)}
-RENAMED = {"compile": {True: "network"}}  # how a recipe spelled a field's value before, and spells it now
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
@@ -84,8 +83,7 @@ def test_its_recipe_repeats_it(name: str) -> None:
     assert read_recipe(recipe).keys() - folders <= recorded.keys()
     for field in recorded.keys() - folders:
         if field in fields:
-            renamed = RENAMED.get(field, {})
-            assert (renamed[recorded[field]] if renamed else recorded[field]) == fields[field], field
+            assert recorded[field] == fields[field], field
         else:
             assert not recorded[field], f"{field}, an option that is gone, was used"
     assert record["max_steps"] == fields["max_steps"]
