@@ -339,8 +339,10 @@ def test_a_stop_leaves_the_model_so_far_but_spares_a_finished_one(tmp_path: Path
 
 
 def wait_for_step(run: subprocess.Popen, folder: Path, step: int) -> None:
+    deadline = time.monotonic() + 300
     while not any(line["step"] >= step for line in log_lines(folder)):
         assert run.poll() is None, run.communicate()[0]
+        assert time.monotonic() < deadline, f"step {step} is not reached"
         time.sleep(0.02)
 
 

@@ -4,6 +4,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,21 @@ def command(output_dir: Path, processes: int = 1, **fields: object) -> list[str]
     return [*launcher, str(ROOT / "train.py"), *words, "--output_dir", str(output_dir)]
 
 
-def start(*arguments, **fields: object) -> subprocess.Popen:
-    return subprocess.Popen(command(*arguments, **fields), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+class Run(subprocess.Popen):
+    """A process whose output goes to a file: a pipe that nobody reads fills up, and would stop a talkative run."""
+
+    def __init__(self, words: list[str]):
+        self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - open as long as the process is
+        super().__init__(words, stdout=self.output, stderr=subprocess.STDOUT, text=True)
+
+    def communicate(self, input: None = None, timeout: float | None = None) -> tuple[str, None]:
+        self.wait(timeout)
+        self.output.seek(0)
+        return self.output.read(), None
+
+
+def start(*arguments, **fields: object) -> Run:
+    return Run(command(*arguments, **fields))
 
 
 def main(output_dir: Path, **fields: object) -> None:
