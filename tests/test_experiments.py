@@ -73,7 +73,8 @@ def test_mistakes_about_bases_are_named(tmp_path: Path, text: str, named: str) -
 
 def changes(recipe: Path) -> set[str]:
     """The fields in which a recipe differs from its base, if that is in the same folder."""
-    (base,) = [line.removeprefix("base: ") for line in recipe.read_text().splitlines() if "base: " in line[:6]] or ["/"]
+    bases = [line.removeprefix("base: ") for line in recipe.read_text().splitlines() if line.startswith("base: ")]
+    base = bases[0] if bases else "/"
     if "/" in base:
         return set()
     unchanged = read_recipe(recipe.with_name(base))
