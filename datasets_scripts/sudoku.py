@@ -6,8 +6,8 @@ Rows hold un-augmented puzzles as tokens: 0 = pad, 1 = blank, digit `d` = `d + 1
 | config        | puzzles                                                                                           |
 |---------------|---------------------------------------------------------------------------------------------------|
 | `extreme`     | `sapientinc/sudoku-extreme`, from the Hub or from `train.csv[.gz]`, `test.csv[.gz]` in `data_dir` |
-| `hard`        | 1,000 + 10,000 bundled puzzles, see data/sudoku/README.md                                         |
-| `hard-sample` | the same with the first 1,000 test puzzles                                                        |
+| `hard`        | the first `num_train_puzzles` of 20,000 + 10,000 bundled puzzles, see data/sudoku/README.md       |
+| `hard-sample` | the first 1,000 of both                                                                           |
 | `easy-sample` | those of `hard-sample` with 35 to 45 clues, the new ones revealed from the answers                |
 | `mini-6x6`    | 1,000 + 1,000 generated 6x6 puzzles with 10 to 14 clues                                           |
 """
@@ -280,6 +280,8 @@ class Sudoku(PuzzleBuilder):
         table = read_csv(path) if path else _mini_table(split, self.seed)
         if self.config.name in ("hard-sample", "easy-sample"):
             table = table.slice(0, NUM_SAMPLED)
+        elif self.config.name == "hard" and split == "train":
+            table = table.slice(0, self.num_train_puzzles)
         if self.config.name == "easy-sample":
             labels = token_grids(table["labels"])
             input_ids = reveal_clues(token_grids(table["input_ids"]), labels, self.seed, split)

@@ -26,7 +26,7 @@ settings.load_profile("trm")
 def sudoku_splits() -> dict[str, dict[str, Puzzles]]:
     """Both splits of every Sudoku config that needs no download."""
     return {
-        config: {split: load_puzzles("sudoku", config, split) for split in ("train", "test")}
+        config: {split: load_puzzles("sudoku", config, split, num_train_puzzles=None) for split in ("train", "test")}
         for config in ("hard", "hard-sample", "easy-sample", "mini-6x6")
     }
 

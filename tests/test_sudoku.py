@@ -235,14 +235,14 @@ def test_a_sub_sample_is_a_reproducible_choice_of_training_puzzles(files, tmp_pa
         assert len(load_puzzles("sudoku", "extreme", "test", **options)) == 10000
         return load_puzzles("sudoku", "extreme", "train", **options).input_ids.tolist()
 
-    whole = sudoku_splits["hard-sample"]["train"].input_ids.tolist()
+    whole = sudoku_splits["hard"]["train"].input_ids.tolist()
     chosen = sample("a", 0, 100)
     assert chosen == sample("b", 0, 100)
     assert len(set(map(tuple, chosen))) == 100
     positions = [whole.index(board) for board in chosen]
     assert positions == sorted(positions) and positions != list(range(100))
     assert chosen != sample("a", 1, 100)
-    assert sample("a", 0, 5000) == sample("a", 0, None) == sample("a", 0, 1000) == whole
+    assert sample("a", 0, 30000) == sample("a", 0, None) == sample("a", 0, 20000) == whole
 
 
 # Bundled and generated puzzles
@@ -260,14 +260,20 @@ def test_bundled_puzzles_are_those_of_the_files(sudoku_splits):
 
 def test_the_sample_is_the_first_thousand_of_the_hard_ones(sudoku_splits):
     sample, whole = sudoku_splits["hard-sample"], sudoku_splits["hard"]
-    assert torch.equal(sample["train"].input_ids, whole["train"].input_ids)
-    assert torch.equal(sample["test"].input_ids, whole["test"].input_ids[:1000])
+    for split in ("train", "test"):
+        assert torch.equal(sample[split].input_ids, whole[split].input_ids[:1000])
+
+
+def test_hard_training_puzzles_are_the_first_of_the_file(sudoku_splits):
+    whole = sudoku_splits["hard"]["train"].input_ids
+    assert torch.equal(load_puzzles("sudoku", "hard", "train").input_ids, whole[:1000])
+    assert torch.equal(load_puzzles("sudoku", "hard", "train", num_train_puzzles=7).input_ids, whole[:7])
 
 
 def test_answers_solve_questions_and_splits_are_disjoint(sudoku_splits):
     for config, splits in sudoku_splits.items():
         for split, puzzles in splits.items():
-            assert len(puzzles) == (10000 if (config, split) == ("hard", "test") else 1000)
+            assert len(puzzles) == ({"train": 20000, "test": 10000}[split] if config == "hard" else 1000)
             assert is_solved_sudoku(puzzles.input_ids, puzzles.labels).all()
         both = torch.cat([puzzles.input_ids for puzzles in splits.values()])
         assert len(both.unique(dim=0)) == len(both)
