@@ -121,7 +121,7 @@ from datasets_scripts.tasks import load_puzzles
 from training.loop import digest_of
 for config in sys.argv[1:]:
     for split in ("train", "test"):
-        puzzles = load_puzzles("sudoku", config, split)
+        puzzles = load_puzzles("sudoku", config, split, num_train_puzzles=None)
         print(config, split, len(puzzles), digest_of(puzzles), *puzzles.source[:3])
 """
 
