@@ -14,21 +14,16 @@ from transformers.utils import logging
 from datasets_scripts.tasks import TASKS, load_puzzles
 from modeling_trm import TrmProcessor
 from modeling_trm.hub_trm import HubError
-from training.arc_evaluation import evaluate_arc, report_arc
-from training.arguments import EvalArguments, HubArguments, parse_arguments, require, run_command, user_errors
+from training.arguments import EvalArguments, HubArguments, parse_arguments
 from training.devices import compile_network, start_accelerator
-from training.evaluation import (
-    check_fit,
-    describe_run,
-    evaluate,
-    load_model,
-    report,
-    weights_of,
-    write_results,
-)
-from training.publishing import open_for_results, publish_results
-from training.sweeps import parse_sweep, plot_sweep
-from training.transfer import puzzles_of
+from training.embeddings.transfer import puzzles_of
+from training.errors import require, run_command, user_errors
+from training.evaluation.arc import evaluate_arc, report_arc
+from training.evaluation.results import describe_run, weights_of
+from training.evaluation.scores import check_fit, evaluate, load_model, report
+from training.evaluation.sweeps import parse_sweep, plot_sweep
+from training.publishing.publish import open_for_results, publish_results
+from training.storage import write_json
 
 
 def main(command_line: list[str]) -> None:
@@ -96,7 +91,7 @@ def main(command_line: list[str]) -> None:
         accelerator.print(*(f"{name} = {value}" for name, value in setting.items()), show(results), sep="\n")
         all_results.append(results)
         if accelerator.is_main_process and args.output:
-            write_results(all_results, Path(args.output))
+            write_json(all_results, Path(args.output), indent=2)
             if swept:
                 plot_sweep(all_results, swept, values, Path(args.output).with_suffix(".png"))
     if repository is not None:

@@ -15,25 +15,19 @@ from transformers.utils import logging
 
 from datasets_scripts.tasks import Puzzles, load_puzzles
 from modeling_trm import TrmProcessor
-from training.arc_evaluation import report_arc, write_json
-from training.arguments import (
-    HubArguments,
-    TrainArguments,
-    build_config,
-    model_arguments,
-    parse_arguments,
-    require,
-    run_command,
-    user_errors,
-)
-from training.cards import RESULTS, TRAIN_ARGS, training_record, write_card
-from training.checkpoint import TrainState
+from training.arguments import HubArguments, TrainArguments, build_config, model_arguments, parse_arguments
 from training.devices import build_autocast
-from training.evaluation import describe_run, merge_results, read_results, report, weights_of, write_results
+from training.errors import require, run_command, user_errors
+from training.evaluation.arc import report_arc
+from training.evaluation.results import describe_run, merge_results, read_results, weights_of
+from training.evaluation.scores import report
 from training.loop import build_accelerator, evaluate_average, train
-from training.metrics import summary
-from training.publishing import BackgroundPublisher, open_repository, publish_final
+from training.meters import summary
+from training.publishing.cards import RESULTS, TRAIN_ARGS, training_record, write_card
+from training.publishing.publish import BackgroundPublisher, open_repository, publish_final
+from training.state import TrainState
 from training.stopping import Stopper, signal_note
+from training.storage import write_json
 
 
 def main(command_line: list[str]) -> None:
@@ -104,7 +98,8 @@ def main(command_line: list[str]) -> None:
             accelerator.print(f"the model is in {args.output_dir}")
             if accelerator.is_main_process:
                 results["weights"] = weights_of(output_dir)
-                write_results(merge_results(earlier_results, [results], results["weights"]), output_dir / RESULTS)
+                merged = merge_results(earlier_results, [results], results["weights"])
+                write_json(merged, output_dir / RESULTS, indent=2)
                 write_json(record(state), output_dir / TRAIN_ARGS)
                 write_card(output_dir)
     if scores and publisher is not None:

@@ -22,7 +22,8 @@ from torch import Tensor
 from benchmarks.official import as_official
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving
-from training.evaluation import describe_run, load_model
+from training.evaluation.results import describe_run
+from training.evaluation.scores import load_model
 
 MIXERS = {"mlp": "none", "attention": "rope"}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

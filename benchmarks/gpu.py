@@ -33,12 +33,12 @@ from datasets_scripts.tasks import Puzzles, load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmModel
 from training.arguments import TrainArguments, build_config, model_arguments, parse_arguments
 from training.batches import TrainBatches, first_carry
-from training.checkpoint import TrainState
 from training.devices import build_autocast, compile_step, has_bf16, start_accelerator
-from training.evaluation import describe_run
+from training.evaluation.results import describe_run
 from training.guards import check_step
-from training.metrics import Meters
+from training.meters import Meters
 from training.optimizers import ExponentialAverage, build_optimizers
+from training.state import TrainState
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 # recipe: puzzles per step on one GPU, and the data where the recipe's own would have to be downloaded

@@ -26,7 +26,7 @@ import modeling_trm  # noqa: F401  (registers TRM with the Auto classes)
 from datasets_scripts.tasks import Puzzles, load_puzzles
 from modeling_trm import TrmForPuzzleSolving
 from training.devices import keep_freed_memory
-from training.evaluation import describe_run
+from training.evaluation.results import describe_run
 
 OFFICIAL_STEPS = 16
 IMPORTS = """

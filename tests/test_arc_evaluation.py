@@ -17,8 +17,10 @@ from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving
 from modeling_trm.convert_trm_original_checkpoint import read_identifiers
 from modeling_trm.solving_trm import TrmSolution
-from training import arc_evaluation
-from training.arc_evaluation import (
+from training.embeddings.transfer import puzzles_of
+from training.errors import UserError
+from training.evaluation import arc as arc_evaluation
+from training.evaluation.arc import (
     PROBABILITY_UNIT,
     VoteTable,
     as_bytes,
@@ -29,8 +31,6 @@ from training.arc_evaluation import (
     original_grids,
     pass_at,
 )
-from training.arguments import UserError
-from training.transfer import puzzles_of
 
 
 def test_crops_are_the_official_ones():

@@ -18,13 +18,10 @@ import eval as eval_script
 import train as train_script
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
-from training import transfer
-from training.arc_evaluation import evaluate_arc
-from training.arguments import TrainArguments, UserError
-from training.checkpoint import TrainState, save_model
-from training.evaluation import load_model
-from training.loop import train
-from training.transfer import (
+from training.arguments import TrainArguments
+from training.checkpoint import save_model
+from training.embeddings import transfer
+from training.embeddings.transfer import (
     PUZZLE_TABLE,
     RECORD_NAME,
     check_same_puzzles,
@@ -32,6 +29,11 @@ from training.transfer import (
     puzzle_record,
     take_over_rows,
 )
+from training.errors import UserError
+from training.evaluation.arc import evaluate_arc
+from training.evaluation.scores import load_model
+from training.loop import train
+from training.state import TrainState
 
 ROOT = Path(__file__).parent.parent
 SIZES = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}

@@ -16,8 +16,8 @@ from tiny import tiny_model
 
 from modeling_trm import TrmForPuzzleSolving, TrmProcessor
 from modeling_trm.__main__ import main
-from training.arguments import UserError
-from training.evaluation import load_model
+from training.errors import UserError
+from training.evaluation.scores import load_model
 
 PUZZLE = "1..4.63.5.....2...6..3.5.4......1.3."
 PROCESSOR = TrmProcessor.for_sudoku(2, 3)

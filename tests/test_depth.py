@@ -11,8 +11,9 @@ from tiny import tiny_config
 
 from modeling_trm import TrmConfig
 from train import main
-from training.arguments import TrainArguments, UserError, model_arguments, parse_arguments
+from training.arguments import TrainArguments, model_arguments, parse_arguments
 from training.depth import DEPTH_FIELDS, DepthSchedule
+from training.errors import UserError
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "sudoku_6x6.yaml"
 

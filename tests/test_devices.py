@@ -28,11 +28,12 @@ from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmModel
 from training import devices
 from training.arguments import TrainArguments, build_config, model_arguments, parse_arguments
 from training.batches import TrainBatches, first_carry
-from training.checkpoint import TrainState
 from training.devices import build_autocast, compile_step
+from training.embeddings.table import sum_of_equals
 from training.guards import check_step
-from training.metrics import Meters
-from training.optimizers import ExponentialAverage, build_optimizers, sum_of_equals
+from training.meters import Meters
+from training.optimizers import ExponentialAverage, build_optimizers
+from training.state import TrainState
 
 ROOT = Path(__file__).parent.parent
 

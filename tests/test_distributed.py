@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from training.transfer import PUZZLE_TABLE
+from training.embeddings.transfer import PUZZLE_TABLE
 
 ROOT = Path(__file__).parent.parent
 SMALL = {

@@ -16,9 +16,9 @@ from PIL import Image
 import eval as eval_script
 from datasets_scripts.tasks import TASKS, Puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving
-from training.arguments import UserError
-from training.evaluation import evaluate
-from training.sweeps import plot_sweep
+from training.errors import UserError
+from training.evaluation.scores import evaluate
+from training.evaluation.sweeps import plot_sweep
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from datasets_scripts.arc_agi import to_grid
 from datasets_scripts.tasks import PuzzleFormat, Puzzles, load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving
-from training.arc_evaluation import VoteTable, as_bytes, attempts, evaluate_arc, pass_at
-from training.evaluation import evaluate
+from training.evaluation.arc import VoteTable, as_bytes, attempts, evaluate_arc, pass_at
+from training.evaluation.scores import evaluate
 
 METRICS = Path(__file__).parent.parent / "metrics"
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from datasets_scripts.tasks import PuzzleFormat, Puzzles
 from eval import main as eval_main
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
-from training import evaluation
-from training.arguments import UserError, run_command
-from training.evaluation import evaluate, report, wilson_interval
+from training.errors import UserError, run_command
+from training.evaluation import results
+from training.evaluation.scores import evaluate, report, wilson_interval
 
 ROOT = Path(__file__).parent.parent
 
@@ -147,18 +147,18 @@ def test_a_commit_is_named_only_where_git_tracks_this_file(tmp_path: Path, monke
         author = ["-c", "user.name=A", "-c", "user.email=a@b.c"]
         run(["git", *author, *words], cwd=tmp_path, check=True, capture_output=True)
 
-    file = tmp_path / "evaluation.py"
+    file = tmp_path / "results.py"
     file.write_text("")
-    monkeypatch.setattr(evaluation, "__file__", str(file))
-    assert evaluation.current_commit() is None  # no repository
+    monkeypatch.setattr(results, "__file__", str(file))
+    assert results.current_commit() is None  # no repository
     git("init")
     git("commit", "--allow-empty", "-m", "theirs")
-    assert evaluation.current_commit() is None  # not tracked
+    assert results.current_commit() is None  # not tracked
     git("add", ".")
     git("commit", "-m", "ours")
-    assert re.fullmatch("[0-9a-f]{40}", evaluation.current_commit())
+    assert re.fullmatch("[0-9a-f]{40}", results.current_commit())
     file.write_text("changed")
-    assert evaluation.current_commit().endswith("-dirty")
+    assert results.current_commit().endswith("-dirty")
 
 
 def test_of_several_processes_one_prints_the_error(

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from training import experiments
-from training.arguments import TrainArguments, UserError, model_arguments, parse_arguments, read_recipe
-from training.experiments import find_recipes, steps_within, table
-from training.experiments import main as run_experiments
+from tools import experiments
+from tools.experiments import find_recipes, steps_within, table
+from tools.experiments import main as run_experiments
+from training.arguments import TrainArguments, model_arguments, parse_arguments, read_recipe
+from training.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*/*.yaml"))
@@ -156,7 +157,7 @@ def test_the_table_holds_every_result(ladder: Path) -> None:
     text = (ladder / "RESULTS.md").read_text()
     assert text == table(ladder, ladder / "runs")
     assert "| CPU seconds |" in text
-    assert f"`python -m training.experiments experiments/{ladder.name} --time_limit_minutes 0.02 --seeds 0`" in text
+    assert f"`python -m tools.experiments experiments/{ladder.name} --time_limit_minutes 0.02 --seeds 0`" in text
     result = record(ladder, "deep")["runs"][0]["results"]
     assert f"- {result['device']}, commit {result['commit']}" in text
     for name in ("shallow", "deep"):

@@ -7,7 +7,8 @@ from goldens import build_model, converted, golden, part
 from torch import nn
 
 from training.arguments import TrainArguments
-from training.optimizers import AdamATan2, ExponentialAverage, SignSGD, build_optimizers, learning_rate_factor
+from training.embeddings.table import SignSGD
+from training.optimizers import AdamATan2, ExponentialAverage, build_optimizers, learning_rate_factor
 
 
 @pytest.mark.parametrize("rule", ["official", "published"])

@@ -24,7 +24,7 @@ import train
 from datasets_scripts.grid import encode, infer_canvas, parse_grid, read_examples
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
-from training.arguments import UserError
+from training.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 ROWS = [

@@ -16,8 +16,8 @@ from tiny import tiny_batch, tiny_model
 from datasets_scripts.tasks import PuzzleFormat, Puzzles
 from modeling_trm import TrmForPuzzleSolving
 from modeling_trm.solving_trm import NotFiniteError
-from training.arguments import UserError
-from training.evaluation import evaluate
+from training.errors import UserError
+from training.evaluation.scores import evaluate
 from training.guards import check_step, name_culprit
 
 BAD = [float("nan"), float("inf"), -float("inf")]

@@ -23,7 +23,7 @@ from modeling_trm import TrmConfig, TrmForPuzzleSolving
 from modeling_trm.rules_trm import FREE, GOAL, PATH, START, WALL, distances, is_solved_maze
 from modeling_trm.solving_trm import TrmSolution
 from modeling_trm.symmetries_trm import dihedral_symmetry, random_dihedral_symmetry
-from training.evaluation import evaluate, report
+from training.evaluation.scores import evaluate, report
 
 ROOT = Path(__file__).parent.parent
 GOLDENS = Path(__file__).parent / "fixtures" / "goldens"

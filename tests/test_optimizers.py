@@ -11,7 +11,8 @@ from torch import nn
 
 from modeling_trm import TrmConfig, TrmForPuzzleSolving
 from training import optimizers
-from training.arguments import TrainArguments, UserError
+from training.arguments import TrainArguments
+from training.errors import UserError
 from training.optimizers import ExponentialAverage, Float32Muon, build_optimizers, orthogonalize
 
 SMALL = {"hidden_size": 16, "num_attention_heads": 2, "seq_len": 9, "intermediate_size": 24}

@@ -16,7 +16,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 from datasets_scripts.arc_agi import to_canvas
 from datasets_scripts.tasks import TASKS, load_puzzles
 from modeling_trm import TrmProcessor
-from training.arc_evaluation import crop
+from training.evaluation.arc import crop
 
 SUDOKU = TrmProcessor.for_sudoku()
 SMALL = TrmProcessor.for_sudoku(2, 3)

@@ -21,9 +21,10 @@ from tiny import tiny_config, tiny_model
 from transformers import AutoModel, AutoProcessor
 
 from datasets_scripts.tasks import load_puzzles
-from training.arguments import TrainArguments, UserError
-from training.cards import render_card, training_record
-from training.evaluation import load_model
+from training.arguments import TrainArguments
+from training.errors import UserError
+from training.evaluation.scores import load_model
+from training.publishing.cards import render_card, training_record
 
 ROOT = Path(__file__).parent.parent
 REPO = "me/trm-tiny"

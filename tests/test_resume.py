@@ -32,9 +32,11 @@ import train
 from datasets_scripts.sudoku import BUNDLED_FOLDER
 from modeling_trm import TrmForPuzzleSolving
 from training import devices, loop
-from training.arguments import TrainArguments, UserError
-from training.checkpoint import TrainState, list_checkpoints, load_checkpoint, load_local, save_checkpoint, save_model
+from training.arguments import TrainArguments
+from training.checkpoint import list_checkpoints, load_checkpoint, load_local, save_checkpoint, save_model
+from training.errors import UserError
 from training.optimizers import ExponentialAverage, build_optimizers
+from training.state import TrainState
 from training.stopping import Stopper
 from training.storage import find_damage, write_manifest
 

@@ -17,11 +17,14 @@ from transformers import AutoModel, AutoProcessor
 
 from modeling_trm import PuzzleSolvingPipeline, TrmProcessor
 from modeling_trm.hub_trm import model_files
-from training.arguments import TrainArguments, UserError, model_arguments, parse_arguments, read_recipe
-from training.cards import write_card
-from training.checkpoint import list_checkpoints, save_model, with_prefix
-from training.evaluation import load_model, weights_of
-from training.publishing import publish_final
+from training.arguments import TrainArguments, model_arguments, parse_arguments, read_recipe
+from training.checkpoint import list_checkpoints, save_model
+from training.errors import UserError
+from training.evaluation.results import weights_of
+from training.evaluation.scores import load_model
+from training.publishing.cards import write_card
+from training.publishing.publish import publish_final
+from training.state import with_prefix
 from training.storage import find_damage
 
 ROOT = Path(__file__).parent.parent

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 import train
-from training.arguments import TrainArguments, UserError, model_arguments, parse_arguments
+from training.arguments import TrainArguments, model_arguments, parse_arguments
+from training.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))

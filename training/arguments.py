@@ -2,11 +2,7 @@
 """The fields of a recipe, and how a YAML file and the command line fill them."""
 
 import difflib
-import os
 import re
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, make_dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,9 +14,7 @@ from transformers import HfArgumentParser
 
 from modeling_trm import TrmConfig
 
-
-class UserError(Exception):
-    """A mistake of the user; the message is one line that names the thing and the mend."""
+from .errors import UserError, require
 
 
 def option(default: Any, text: str) -> Any:
@@ -215,11 +209,6 @@ def require_repository(name: str, value: str | None) -> None:
     require(fits, f"{name}={value} should read like ORG/NAME")
 
 
-def require(condition: bool, message: str) -> None:
-    if not condition:
-        raise UserError(message)
-
-
 GIVEN_BY_TASK = ("vocab_size", "seq_len", "grid_width", "answer_token_ids", "num_puzzles")
 
 
@@ -310,23 +299,3 @@ def build_config(model_args: Any, **given_by_task: Any) -> TrmConfig:
         return TrmConfig(**asdict(model_args), **given_by_task)
     except StrictDataclassError as error:
         raise UserError(str(error.__cause__ or error)) from None
-
-
-@contextmanager
-def user_errors(context: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Turns exceptions that stand for a user's mistake (bad files, wrong names) into a one-line `UserError`."""
-    try:
-        yield
-    except kinds as error:
-        raise UserError(context + " ".join(str(error).split())) from error
-
-
-def run_command(main: Callable[[list[str]], None]) -> NoReturn:
-    """Runs an entry point; a user's mistake becomes one line on standard error and exit status 2."""
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # one process of each machine says it
-            print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(0)

@@ -9,7 +9,7 @@ import re
 
 from modeling_trm import TrmConfig
 
-from .arguments import require
+from .errors import require
 
 DEPTH_FIELDS = ("deep_cycles", "latent_cycles", "max_supervision_steps")
 EXAMPLE = "'deep_cycles=1 latent_cycles=2 until 0.3'"

@@ -21,11 +21,9 @@ from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
 from modeling_trm.modeling_trm import IGNORE_INDEX
 from modeling_trm.solving_trm import NotFiniteError
 
-from .arc_evaluation import evaluate_arc, write_json
-from .arguments import TrainArguments, UserError, require, user_errors
+from .arguments import TrainArguments
 from .batches import TrainBatches, first_carry
-from .cards import RESULTS
-from .checkpoint import TrainState, list_checkpoints, load_checkpoint, save_checkpoint, save_model
+from .checkpoint import list_checkpoints, load_checkpoint, save_checkpoint, save_model
 from .depth import DepthSchedule
 from .devices import (
     build_autocast,
@@ -35,15 +33,19 @@ from .devices import (
     hint_at_idle_cores,
     start_accelerator,
 )
-from .evaluation import evaluate
-from .exchange import average_gradients, copy_from_first
+from .distributed import average_gradients, copy_from_first
+from .embeddings.transfer import PUZZLE_TABLE, RECORD_NAME, puzzle_record, start_from
+from .errors import UserError, require, user_errors
+from .evaluation.arc import evaluate_arc
+from .evaluation.scores import evaluate
 from .guards import are_finite, check_step, name_culprit
-from .metrics import Meters, TrainLog, progress_line
+from .meters import Meters, TrainLog, progress_line
 from .optimizers import ExponentialAverage, build_optimizers, learning_rate_factor, learning_rates
 from .pace import Pace
+from .publishing.cards import RESULTS
+from .state import TrainState
 from .stopping import Stopper
-from .storage import failure_of
-from .transfer import PUZZLE_TABLE, RECORD_NAME, puzzle_record, start_from
+from .storage import failure_of, write_json
 
 # A run goes on only with the same of these and the same model; the others may change.
 FIXED = (

@@ -10,8 +10,8 @@ import torch.distributed as dist
 from accelerate import Accelerator
 
 from .arguments import TrainArguments
-from .checkpoint import TrainState
 from .depth import DepthSchedule
+from .state import TrainState
 
 SECONDS_BETWEEN = 0.25  # two measurements
 SECONDS_TO_ESTIMATE = 10.0

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -81,3 +82,16 @@ def failure_of(write: Callable[[], None], accelerator: Accelerator) -> str | Non
     except NOT_WRITTEN as error:
         failure = " ".join(str(error).split())
     return next((reason for reason in gather_object([failure]) if reason is not None), None)
+
+
+def write_json(value: Any, path: Path, indent: int | None = None) -> None:
+    """Writes a file of JSON, whole or not at all."""
+    write_text(json.dumps(value, indent=indent) + "\n", path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Writes a file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -20,8 +20,9 @@ from datasets_scripts.arc_augmentation import FIRST_ID, AugmentedTasks
 from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving
 
-from .arguments import TrainArguments, require
-from .evaluation import load_model
+from ..arguments import TrainArguments
+from ..errors import require
+from ..evaluation.scores import load_model
 
 PUZZLE_TABLE = "model.puzzle_embeddings.weight"
 RECORD_NAME = "puzzles.json"

@@ -1,5 +1,5 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""Curves of one or several runs:  python -m training.plot RUN_DIR [RUN_DIR ...] [--output curves.png]
+"""Curves of one or several runs:  python -m tools.plot RUN_DIR [RUN_DIR ...] [--output curves.png]
 
 Reads `train_log.jsonl`. Thin lines are the training puzzles that halted, bold ones with dots the evaluations.
 """
@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .arguments import UserError, require, run_command
+from training.errors import UserError, require, run_command
 
 COLORS = ("#2563c9", "#d9622b", "#2a9d5c", "#8a4fbf", "#c2a01c", "#d64577", "#1b9aaa", "#6b7280")
 RATES: dict[str, Any] = {"learning_rate": "-", "muon_learning_rate": "--", "puzzle_embedding_learning_rate": ":"}
@@ -99,7 +99,7 @@ def plot_runs(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
 
 
 def main(command_line: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.plot", description="Draws the curves of runs.")
+    parser = argparse.ArgumentParser(prog="python -m tools.plot", description="Draws the curves of runs.")
     parser.add_argument("run_dirs", nargs="+", metavar="RUN_DIR", type=Path, help="output_dir of train.py")
     parser.add_argument("--output", type=Path, help="PNG file; curves.png in the first RUN_DIR when not given")
     args = parser.parse_args(command_line)

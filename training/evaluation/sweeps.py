@@ -6,7 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .arguments import EvalArguments, require, suggestion
+from ..arguments import EvalArguments, suggestion
+from ..errors import require
 
 SWEPT = ("attempts", "max_steps", "min_steps", "noise_std", "halt_threshold")
 COLOR = "#2563c9"

@@ -17,11 +17,11 @@ from test_resume import main
 from test_train import log_lines
 from tiny import tiny_batch, tiny_model
 
-from training.arguments import UserError
-from training.checkpoint import TrainState
-from training.metrics import Meters, TrainLog, progress_line, summary
-from training.plot import COLORS, curve, plot_runs, read_log
-from training.plot import main as plot_main
+from tools.plot import COLORS, curve, plot_runs, read_log
+from tools.plot import main as plot_main
+from training.errors import UserError
+from training.meters import Meters, TrainLog, progress_line, summary
+from training.state import TrainState
 
 FIELDS = {
     "step": int,

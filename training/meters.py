@@ -17,8 +17,9 @@ from torch import Tensor
 from modeling_trm import TrmOutput
 from modeling_trm.modeling_trm import IGNORE_INDEX
 
-from .arguments import user_errors
-from .checkpoint import TrainState
+from .errors import user_errors
+from .state import TrainState
+from .storage import write_text
 
 
 class Meters:
@@ -130,14 +131,11 @@ class TrainLog:
         self.path, self.accelerator = path, accelerator
         if not accelerator.is_main_process:
             return
-        temporary = path.with_name(path.name + ".tmp")
         with user_errors(f"{path} is not the log of a run, move it away: ", ValueError, KeyError, TypeError):
             before = path.read_text().splitlines(keepends=True) if path.exists() else []
             kept = [line for line in before if line.endswith("\n") and json.loads(line)["step"] <= step]
         with user_errors("cannot write the log: ", OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text("".join(kept))
-            os.replace(temporary, path)
+            write_text("".join(kept), path)
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:

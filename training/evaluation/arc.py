@@ -8,7 +8,6 @@ a task's test pairs with the right grid among the first k, averaged over tasks; 
 import hashlib
 import json
 import math
-import os
 import shutil
 import time
 from collections import deque
@@ -35,8 +34,9 @@ from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmForPuzzleSolving
 from modeling_trm.symmetries_trm import CANVAS_SIZE, FIRST_COLOUR_TOKEN, INVERSE_DIHEDRAL, arc_symmetry
 
-from .evaluation import SHARE_UNIT, belief_threshold, settings_of, wilson_interval
-from .stopping import Interruptible
+from ..stopping import Interruptible
+from ..storage import write_json
+from .scores import SHARE_UNIT, belief_threshold, settings_of, wilson_interval
 
 PASS_AT = (1, 2, 5, 10, 100, 1000)
 ROWS_AT_ONCE = 65536
@@ -324,14 +324,6 @@ class ResumeFile:
         self.accelerator.wait_for_everyone()
         if self.folder is not None and self.accelerator.is_main_process:
             shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def write_json(value: Any, path: Path) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value))
-    os.replace(temporary, path)
 
 
 def report_arc(results: dict[str, Any]) -> str:

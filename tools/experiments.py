@@ -1,5 +1,5 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-"""Trains recipes for an equal time and compares them:  python -m training.experiments experiments/FOLDER --seeds 0 1
+"""Trains recipes for an equal time and compares them:  python -m tools.experiments experiments/FOLDER --seeds 0 1
 
 Each recipe gets as many steps as fit the time limit, so that every learning-rate schedule ends where the time does: a
 short run measures the time of a step first (what is compiled or loaded before it does not count). On a CPU, time is
@@ -22,17 +22,17 @@ from typing import Any
 
 import torch
 
-from .arguments import Parser, UserError, as_flags, read_recipe, require, run_command
-from .evaluation import read_results, write_results
+from training.arguments import Parser, as_flags, read_recipe
+from training.errors import UserError, require, run_command
+from training.evaluation.results import read_results
+from training.storage import write_json
 
 ROOT = Path(__file__).parent.parent
 CALIBRATION_STEPS = 40
 
 
 def main(command_line: list[str]) -> None:
-    parser = Parser(
-        [], prog="training.experiments", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = Parser([], prog="tools.experiments", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("recipes", nargs="+", help="YAML files, or folders of them")
     parser.add_argument("--time_limit_minutes", type=float, default=1.0, help="training time of each run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="each recipe runs once with each")
@@ -79,7 +79,7 @@ def run_once(recipe: Path, seed: int, minutes: float, output_dir: Path) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / "train_log.jsonl", output.with_suffix(f".seed-{seed}.jsonl"))
     record["runs"] = sorted([*record["runs"], run], key=lambda run: run["seed"])
-    write_results(record, output)
+    write_json(record, output, indent=2)
 
 
 def steps_within(seconds: float, recipe: Path) -> int:
@@ -135,7 +135,7 @@ def table(folder: Path, output_dir: Path) -> str:
         seeds = " ".join(str(run["seed"]) for run in runs)
         minutes = f"{record['time_limit_minutes']:g}"
         commands.add(
-            f"python -m training.experiments experiments/{folder.name} --time_limit_minutes {minutes} --seeds {seeds}"
+            f"python -m tools.experiments experiments/{folder.name} --time_limit_minutes {minutes} --seeds {seeds}"
         )
         places |= {f"{run['results']['device']}, commit {run['results']['commit']}" for run in runs}
         columns = (

@@ -18,11 +18,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from datasets_scripts.tasks import TASKS, Puzzles
 
-from .arguments import TrainArguments, model_arguments
-from .checkpoint import TrainState
-from .evaluation import read_results
+from ..arguments import TrainArguments, model_arguments
+from ..evaluation.results import read_results
+from ..state import TrainState
 
-TEMPLATE = Path(__file__).parent.parent / "model_card.md"
+TEMPLATE = Path(__file__).parents[2] / "model_card.md"
 TRAIN_ARGS, RESULTS, CARD, EVAL_RESULTS = "train_args.json", "results.json", "README.md", ".eval_results/trm.yaml"
 UNKNOWN = "not recorded"
 SECTION = re.compile(r"<!-- evaluation -->.*<!-- /evaluation -->", re.DOTALL)

@@ -1,9 +1,8 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
-r"""Models and their results on the Hub: one commit each time, and of a folder only what a model is made of.
+r"""Models and their results on the Hub: one commit each time.
 
-    python -m training.publishing --model runs/sudoku_easy --push_to_hub ORG/NAME
-
-publishes a folder of train.py. `checkpoints/`, `train_log.jsonl` and whatever else lies there stays.
+Of a folder of train.py only what a model is made of is published: `checkpoints/`, `train_log.jsonl` and whatever else
+lies there stays.
 """
 
 import hashlib
@@ -12,7 +11,6 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +23,15 @@ from modeling_trm.hub_trm import (
     one_line,
 )
 
-from .arc_evaluation import write_json
-from .arguments import HubArguments, UserError, option, parse_arguments, require, run_command, user_errors
+from ..arguments import HubArguments
+from ..errors import UserError, user_errors
+from ..evaluation.results import are_results, merge_results, read_results, weights_of
+from ..state import TrainState
+from ..storage import write_json
 from .cards import CARD, EVAL_RESULTS, RESULTS, TRAIN_ARGS, render_eval_results, update_card, write_card
-from .checkpoint import TrainState
-from .evaluation import are_results, merge_results, read_results, weights_of, write_results
 
 WEIGHTS = "model.safetensors"
 ATTEMPTS = 5  # to add results while others add theirs
-
-
-@dataclass
-class PublishArguments:
-    """A folder to publish."""
-
-    model: str = field(metadata={"help": "folder of a trained or converted model"})
-    hub_private: bool = option(False, "publish for your organisation only")
 
 
 def open_repository(args: HubArguments, private: bool, tell: Callable[[str], None]) -> HubRepository | None:
@@ -115,7 +106,7 @@ def publish_folder(repository: HubRepository, folder: Path, private: bool, messa
     repository.create(private)
     parent = repository.head()
     results = merge_results(results_at(repository, parent), read_results(folder / RESULTS), weights_of(folder))
-    write_results(results, folder / RESULTS)
+    write_json(results, folder / RESULTS, indent=2)
     write_card(folder, repository.repo_id, tag)
     files[CARD] = folder / CARD
     files |= result_files(repository, results, parent)
@@ -243,18 +234,3 @@ def publish_final(repository: HubRepository, folder: Path, private: bool) -> str
             f"{one_line(error)}; nothing is lost, the model is in {folder}: {again} publishes it"
         ) from error
     return f"published {repository.url}"
-
-
-def main(command_line: list[str]) -> None:
-    args, hub = parse_arguments([PublishArguments, HubArguments], command_line)
-    folder = Path(args.model)
-    require(hub.push_to_hub is not None, "--push_to_hub ORG/NAME says where to publish")
-    require((folder / WEIGHTS).is_file(), f"{folder} is no folder of a model: it has no {WEIGHTS}")
-    for result in read_results(folder / RESULTS):
-        require(result["weights"] == weights_of(folder), f"{folder / RESULTS} is of other weights: evaluate again")
-    repository = open_repository(hub, args.hub_private, print)
-    print(publish_final(repository, folder, args.hub_private))
-
-
-if __name__ == "__main__":
-    run_command(main)

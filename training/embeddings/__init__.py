@@ -1,0 +1,2 @@
+# Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
+"""What only tasks with puzzle ids need."""
