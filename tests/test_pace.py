@@ -177,7 +177,7 @@ def test_a_run_by_the_clock_killed_and_gone_on_with_ends_decayed(tmp_path: Path,
     assert 0 < progress < 0.9
     begun = time.perf_counter()
     monkeypatch.setattr(pace, "process_age", lambda: time.perf_counter() - begun)
-    main(tmp_path, **fields, finish_minutes=0.25)
+    main(tmp_path, **fields, finish_minutes=0.4)
     assert f", {progress:.0%} of the schedule" in capsys.readouterr().out
     lines = [line for line in log_lines(tmp_path) if "answer_loss" in line]
     found = [line["progress"] for line in lines]
