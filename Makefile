@@ -8,7 +8,7 @@ TWO_WORKERS := -n 2 --dist loadfile  # a file's tests share its fixtures
 # A held-out puzzle of the demo's test split.
 PUZZLE := 3.4.752..15.24...3...6.31.55.83..4...13524..7.........7..8...648.54.27.149.7.....
 
-.PHONY: demo lint check test clean
+.PHONY: demo lint check test web-kernels clean
 
 demo: .venv/installed-demo
 	@echo "== 1. Training on 1,000 real puzzles with 35-45 clues =="
@@ -33,6 +33,15 @@ check: lint
 
 test: lint
 	$(BIN)/python -m pytest $(TWO_WORKERS)
+
+# The page's arithmetic: C to WebAssembly (Debian's clang and lld), as base64 that names the source it is of.
+KERNELS := demos/web/kernels
+web-kernels:
+	clang --target=wasm32 -O3 -msimd128 -mbulk-memory -nostdlib -Wall -Werror -Wl,--no-entry -Wl,--strip-all \
+		-o $(KERNELS).wasm $(KERNELS).c
+	(printf '// Made by `make web-kernels` of kernels.c, SHA-256 %s.\nexport const KERNELS = "%s";\n' \
+		"$$(sha256sum < $(KERNELS).c | cut -d " " -f 1)" "$$(base64 -w 0 < $(KERNELS).wasm)") > $(KERNELS).js
+	rm $(KERNELS).wasm
 
 # One virtual environment; a marker file per set of extras, made anew when the requirements change.
 .venv/installed-%: pyproject.toml constraints.txt
