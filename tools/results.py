@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from training.arguments import UserError, require, run_command
-from training.cards import settings_of
+from training.errors import UserError, require, run_command
+from training.publishing.cards import settings_of
 
 ROOT = Path(__file__).parent.parent
 DATA, PAGE, README = ROOT / "docs" / "results.yaml", ROOT / "docs" / "results.md", ROOT / "README.md"
