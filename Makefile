@@ -37,7 +37,7 @@ test: lint
 # The page's arithmetic: C to WebAssembly (Debian's clang and lld), as base64 that names the source it is of.
 KERNELS := demos/web/kernels
 web-kernels:
-	clang --target=wasm32 -O3 -msimd128 -mbulk-memory -nostdlib -Wall -Werror -Wl,--no-entry -Wl,--strip-all \
+	clang --target=wasm32 -Oz -msimd128 -mbulk-memory -nostdlib -Wall -Werror -Wl,--no-entry -Wl,--strip-all \
 		-o $(KERNELS).wasm $(KERNELS).c
 	(printf '// Made by `make web-kernels` of kernels.c, SHA-256 %s.\nexport const KERNELS = "%s";\n' \
 		"$$(sha256sum < $(KERNELS).c | cut -d " " -f 1)" "$$(base64 -w 0 < $(KERNELS).wasm)") > $(KERNELS).js

@@ -58,15 +58,18 @@ SHARED void scatter(float *target, const float *panel, int n, int count, int row
 static inline __attribute__((always_inline)) void some_rows(
     float *out, int out_row, const float *weights, int row, const float *panel, int k, int rows) {
   v4 low[ROWS], high[ROWS];
+#pragma clang loop unroll(full)
   for (int r = 0; r < rows; r++) low[r] = high[r] = all(0);
   for (int i = 0; i < k; i++, panel += COLUMNS) {
     v4 first = load(panel), second = load(panel + 4);
+#pragma clang loop unroll(full)
     for (int r = 0; r < rows; r++) {
       v4 weight = (v4)wasm_v128_load32_splat(weights + r * row + i);
       low[r] += weight * first;
       high[r] += weight * second;
     }
   }
+#pragma clang loop unroll(full)
   for (int r = 0; r < rows; r++) {
     store(out + r * out_row, low[r]);
     store(out + r * out_row + 4, high[r]);

@@ -24,6 +24,7 @@ export class Processor {
     for (const [alias, symbol] of Object.entries(this.aliases)) this.tokenOf.set(alias, this.tokenOf.get(symbol));
   }
 
+  get blank() { return this.tokenOf.get(".") ?? this.tokenOf.get(" ") ?? this.vocabulary.indexOf(PAD); }
   get isTiled() { return !this.box && this.vocabulary.every((symbol) => symbol === PAD || symbol in TILES || symbol === this.end_marker); }
   symbol(token) { return this.vocabulary[token] === PAD ? " " : this.vocabulary[token]; }
   isGiven(token) { return token > BLANK || (this.vocabulary[token] !== PAD && !this.box && this.symbol(token) !== "."); }

@@ -26,7 +26,7 @@ export class Model {
     Object.assign(this, { config: c, kernels, top: kernels.heap_base() });
     const H = c.hidden_size, S = c.num_symbols || 1, T = c.token_mixer_intermediate_size;
     const prefix = (this.prefix = c.num_puzzle_tokens + c.num_register_tokens), L = (this.length = prefix + c.seq_len);
-    this.size = L * S * H;  // of a state: [length, symbols, hidden]
+    Object.assign(this, { H, S, size: L * S * H });  // of a state: [length, symbols, hidden]
 
     const tensor = (name, ...shape) => {
       const found = weights[name];
@@ -98,7 +98,7 @@ export class Model {
   }
 
   embed(tokens, puzzle) {
-    const c = this.config, H = c.hidden_size, S = c.num_symbols || 1, x = this.view(this.embeds).fill(0);
+    const { config: c, H, S } = this, x = this.view(this.embeds).fill(0);
     const others = this.tokens.length / H - 2;  // roles: tokens that are no symbols, "this symbol", "another symbol"
     const role = (token, symbol) => (!c.num_symbols || token < others ? token : token - others === symbol ? others : others + 1);
     const add = (vector, place, symbol, times = 1) => { for (let i = 0, at = (place * S + symbol) * H; i < H && i < vector.length; i++) x[at + i] += times * vector[i]; };
@@ -129,8 +129,7 @@ export class Model {
   }
 
   update(state, injection, layers) {  // state <- network(state + injection)
-    const c = this.config, k = this.kernels, L = this.length, H = c.hidden_size, S = c.num_symbols || 1, rows = L * S;
-    const { hidden, delta, wide, scratch } = this, eps = c.rms_norm_eps, heads = c.num_attention_heads, glu = +c.normalize_glu;
+    const { config: c, kernels: k, length: L, H, S } = this, rows = L * S, { hidden, delta, wide, scratch } = this, eps = c.rms_norm_eps, heads = c.num_attention_heads, glu = +c.normalize_glu;
     k.add(hidden, state, injection, this.size);
     for (const layer of layers) {
       if (layer.tokens) {
@@ -182,7 +181,7 @@ export class Model {
   }
 
   answerLogits() {
-    const { config: c, scores } = this, H = c.hidden_size, S = c.num_symbols || 1, V = c.vocab_size;
+    const { config: c, scores, H, S } = this, V = c.vocab_size;
     this.kernels.linear(this.logits, this.answerState + 4 * this.prefix * S * H, this.head, this.scratch, c.seq_len * S, H, scores);
     const made = this.view(this.logits, c.seq_len * S * scores).slice();
     if (!c.num_symbols) return made;
@@ -196,7 +195,7 @@ export class Model {
   }
 
   haltLogit() {  // from the first position; with symbols from their mean, without a prefix that of all positions
-    const c = this.config, H = c.hidden_size, vectors = (c.num_symbols || 1) * (c.num_symbols && !this.prefix ? this.length : 1);
+    const { config: c, H, S } = this, vectors = S * (c.num_symbols && !this.prefix ? this.length : 1);
     return this.view(this.answerState, vectors * H).reduce((sum, x, i) => sum + (x * this.halt.weight[i % H]) / vectors, this.halt.bias[0]);
   }
 }
