@@ -27,7 +27,7 @@ from modeling_trm.symmetries_trm import BLANK_TOKEN
 
 ROOT = Path(__file__).parent.parent
 WEB = ROOT / "demos" / "web"
-pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node (20.19 or newer) is not installed")
+pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed: apt-get install nodejs")
 
 NO_PUZZLES = {"num_puzzles": 1, "num_puzzle_tokens": 0, "puzzle_embedding_size": 0}
 REGISTER = NO_PUZZLES | {"num_register_tokens": 2}
