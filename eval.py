@@ -51,8 +51,9 @@ def main(command_line: list[str]) -> None:
         compile_network(model, accelerator, batch_sizes_vary=True)
     run: Callable[..., dict] = evaluate
     show = report
-    if puzzles.augmented_tasks:
+    if model.config.num_puzzle_tokens or puzzles.augmented_tasks:
         puzzles = puzzles_of(args.model, model.config.num_puzzles, puzzles)
+    if puzzles.augmented_tasks:
         submission = Path(args.submission)
         resume_dir = submission.with_name(submission.name + ".votes")
         run = partial(evaluate_arc, num_votes=args.num_votes, submission=submission, resume_dir=resume_dir)

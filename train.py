@@ -27,7 +27,7 @@ from training.publishing.cards import RESULTS, TRAIN_ARGS, training_record, writ
 from training.publishing.publish import BackgroundPublisher, open_repository, publish_final
 from training.state import TrainState
 from training.stopping import Stopper, signal_note
-from training.storage import write_json
+from training.storage import held, write_json
 
 
 def main(command_line: list[str]) -> None:
@@ -50,7 +50,8 @@ def main(command_line: list[str]) -> None:
         }
         splits["test"] = splits["test"].first(args.num_test_puzzles)
     puzzle_format = splits["train"].format
-    processor = TrmProcessor(**puzzle_format.processor)
+    row_of_id = splits["train"].row_of_id
+    processor = TrmProcessor(**puzzle_format.processor, puzzle_ids=None if set(row_of_id) == {""} else row_of_id)
     config = build_config(
         model_args,
         vocab_size=len(processor.vocabulary),
@@ -78,7 +79,7 @@ def main(command_line: list[str]) -> None:
         folder = output_dir / "checkpoints"
         publisher = BackgroundPublisher(repository, args.hub_private, folder, record, tqdm.write)
     on_save = publisher.submit if publisher else None
-    with signal_note:
+    with signal_note, held(output_dir, accelerator):
         state = train(args, config, processor, splits["train"], splits["test"], accelerator, on_save)
         scores = {} if state is None else final_scores(state, splits["test"], args, accelerator)
         if state is not None and scores:

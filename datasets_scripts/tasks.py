@@ -36,7 +36,7 @@ class PuzzleFormat:
             person whose puzzles they are knows.
         random_symmetry: (seed, epoch, index) -> `Symmetry`; None if the config is not augmented.
         augment: whether training draws those symmetries unless it is told.
-        num_puzzles: rows of the puzzle embedding that the data's `puzzle_ids` need.
+        puzzle_ids: the names of the data's `puzzle_ids` 1, 2, ..., in that order; 0 is for puzzles without one.
         metrics: scores beside exact accuracy by name: (input_ids, answers) [batch, seq] -> bool [batch].
     """
 
@@ -45,7 +45,7 @@ class PuzzleFormat:
     num_symbols: int | None = 0
     random_symmetry: Callable[..., Symmetry] | None = None
     augment: bool = True
-    num_puzzles: int = 1
+    puzzle_ids: tuple[str, ...] = ()
     metrics: dict[str, Callable[[Tensor, Tensor], Tensor]] = field(default_factory=dict)
 
     def check_symbols(self, num_symbols: int) -> None:
@@ -121,7 +121,16 @@ class Puzzles:
     @property
     def num_puzzles(self) -> int:
         """Rows that the embedding table needs."""
-        return self.augmented_tasks.num_puzzles if self.augmented_tasks else self.format.num_puzzles
+        return self.augmented_tasks.num_puzzles if self.augmented_tasks else 1 + len(self.format.puzzle_ids)
+
+    @property
+    def row_of_id(self) -> dict[str, int]:
+        """The row of the embedding table of each puzzle id by its name; "" are the puzzles here without an id."""
+        if self.augmented_tasks:
+            names = self.augmented_tasks.names
+            return dict(zip(names, self.augmented_tasks.first_ids.tolist(), strict=False))  # the last is the end
+        has_unnamed = self.puzzle_ids is None or bool((self.puzzle_ids == 0).any())
+        return ({"": 0} if has_unnamed else {}) | {name: row for row, name in enumerate(self.format.puzzle_ids, 1)}
 
     def first(self, count: int | None) -> "Puzzles":
         """The first `count` puzzles, with all test pairs of each where there are several; all for None."""
@@ -189,7 +198,7 @@ def _grid_format(builder: grid.Grids) -> PuzzleFormat:
         num_symbols=None,
         random_symmetry=symmetry,
         augment=False,  # only the person knows whether a rotated puzzle is a puzzle
-        num_puzzles=1 + len(canvas.puzzle_ids),
+        puzzle_ids=canvas.puzzle_ids,
     )
 
 

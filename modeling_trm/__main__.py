@@ -69,7 +69,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         required=not OWN_MODEL.is_dir(),
         help="folder or Hub repository of a trained model; trm-sudoku, if that is there, when not given",
     )
-    parser.add_argument("--puzzle_id", type=int, metavar="ID", help="which puzzle it is, to a model of several")
+    parser.add_argument("--puzzle_id", metavar="NAME", help="which puzzle it is, to a model of several: a task of ARC")
     parser.add_argument("--max_steps", type=int, help="the most steps; the model's own when not given")
     parser.add_argument("--halt_threshold", type=float, help="logit above which an answer is believed")
     parser.add_argument("--attempts", type=int, default=1, help="the most attempts, while the model is in doubt")
@@ -110,13 +110,12 @@ def main(arguments: list[str] | None = None) -> int:
     solve = PuzzleSolvingPipeline(model=model, processor=processor)
     others = ("puzzle", "model", "puzzle_id", *PICTURES)
     options = {name: value for name, value in vars(args).items() if name not in others}
-    puzzle_ids = None if args.puzzle_id is None else torch.tensor([args.puzzle_id])
     try:
         puzzle = read_puzzle(args.puzzle)
         count = len(processor.split(puzzle))
         if count > 1:
             return fail(f"these are {count} puzzles: give one, or use the pipeline in Python for many")
-        result = solve(puzzle, puzzle_ids=puzzle_ids, return_steps=True, **options)
+        result = solve(puzzle, puzzle_ids=args.puzzle_id, return_steps=True, **options)
         pictures = {path: processor.render(result, name) for name in PICTURES if (path := getattr(args, name))}
         for path, picture in pictures.items():
             write(path, picture)

@@ -494,7 +494,10 @@ def convert(
 
     task = KNOWN_TASKS.get(model.config.vocab_size)
     if task is not None and task.seq_len == model.config.seq_len:
-        PuzzleSolvingPipeline(model=model, processor=task.processor()).save_pretrained(output_dir)
+        processor = task.processor()
+        if record is not None:
+            processor.puzzle_ids = {name: first for name, (first, _) in record["first_id_and_count"].items()}
+        PuzzleSolvingPipeline(model=model, processor=processor).save_pretrained(output_dir)
     else:
         model.save_pretrained(output_dir)
     puzzles = output_dir / "puzzles.json"

@@ -25,7 +25,8 @@ class PuzzleSolvingPipeline(SavingMixin, Pipeline):
     Options, of the pipeline or of a call, are those of `TrmForPuzzleSolving.solve`, such as `max_steps`, `attempts`,
     `return_steps`, or `batch_size` for the puzzles worked on at a time. For puzzles with a rule (Sudoku, mazes)
     attempts are made at symmetric views of the puzzle, and `verify=True` lets the rule decide which of them are done.
-    Models of several puzzles need `puzzle_ids`, an integer tensor with the id of each puzzle.
+    Models of several puzzles need `puzzle_ids`: the name of all the puzzles' id, as in the data that the model was
+    trained on, a list with the name of each, or an integer tensor with the row of each in the puzzle embeddings.
 
     Each puzzle gives a dictionary:
         puzzle, grid: the question and the answer as rows of symbols.
@@ -76,16 +77,19 @@ class PuzzleSolvingPipeline(SavingMixin, Pipeline):
         return {"input_ids": self.processor(puzzles)["input_ids"]}
 
     def stream(
-        self, puzzles: Any, puzzle_ids: Tensor | None = None, batch_size: int = 256, **options: Any
+        self, puzzles: Any, puzzle_ids: Any = None, batch_size: int = 256, **options: Any
     ) -> Iterator[dict[str, Any]]:
         """The results of puzzles in their order, read as they are solved."""
         asked: deque[Tensor] = deque()
+        is_one_for_all = puzzle_ids is None or isinstance(puzzle_ids, str)
+        if not is_one_for_all:
+            puzzle_ids = self.puzzle_rows(puzzle_ids, len(puzzle_ids))
 
         def batch(rows: list[list[int]]) -> tuple[Tensor, Tensor | None]:
             nonlocal puzzle_ids
             asked.append(torch.tensor(rows))
-            if puzzle_ids is None:
-                return asked[-1], None
+            if is_one_for_all:
+                return asked[-1], self.puzzle_rows(puzzle_ids, len(rows))
             ids, puzzle_ids = puzzle_ids[: len(rows)], puzzle_ids[len(rows) :]
             return asked[-1], ids
 
@@ -98,7 +102,7 @@ class PuzzleSolvingPipeline(SavingMixin, Pipeline):
                     rows = []
             if rows:
                 yield batch(rows)
-            if puzzle_ids is not None and len(puzzle_ids):
+            if not is_one_for_all and len(puzzle_ids):
                 raise ValueError(f"puzzle_ids has {len(puzzle_ids)} ids more than there are puzzles")
 
         for solution in self.model.solve_dataset(batches(), batch_size=batch_size, **self.solve_options(**options)):
@@ -112,8 +116,17 @@ class PuzzleSolvingPipeline(SavingMixin, Pipeline):
         symmetries = {name: getattr(processor, name) for name in ("random_symmetry", "num_symmetries")}
         return symmetries | options | {"verify": processor.verifier if verify is True else verify or None}
 
-    def _forward(self, inputs: dict[str, Tensor], **options: Any) -> dict[str, Any]:
-        return inputs | {"solution": self.model.solve(inputs["input_ids"], **self.solve_options(**options))}
+    def puzzle_rows(self, puzzle_ids: Any, count: int) -> Tensor | None:
+        """`puzzle_ids` of a call, for `count` puzzles, as `solve` takes them."""
+        if isinstance(puzzle_ids, Tensor):
+            return puzzle_ids
+        names = [puzzle_ids] * count if puzzle_ids is None or isinstance(puzzle_ids, str) else list(puzzle_ids)
+        rows = [self.processor.puzzle_row(name) for name in names]
+        return None if None in rows else torch.tensor(rows)
+
+    def _forward(self, inputs: dict[str, Tensor], puzzle_ids: Any = None, **options: Any) -> dict[str, Any]:
+        rows = self.puzzle_rows(puzzle_ids, len(inputs["input_ids"]))
+        return inputs | {"solution": self.model.solve(inputs["input_ids"], rows, **self.solve_options(**options))}
 
     def postprocess(self, outputs: dict[str, Any]) -> list[dict[str, Any]]:
         solution = outputs["solution"]

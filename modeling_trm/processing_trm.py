@@ -39,6 +39,9 @@ class TrmProcessor(SavingMixin, ProcessorMixin, RenderingMixin):
             must be square then, and the boxes of a Sudoku must fit.
         end_marker (`str`, *optional*):
             Symbol of the line below and the line right of a grid that is smaller than the canvas, as in ARC.
+        puzzle_ids (`dict[str, int]`, *optional*):
+            The row of the model's puzzle embeddings that each name stands for, as of the tasks of ARC; `""` is the
+            name of puzzles without one. `None` for a model whose puzzles have no names.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class TrmProcessor(SavingMixin, ProcessorMixin, RenderingMixin):
         aliases: dict[str, str] | None = None,
         rule: Literal["sudoku", "maze"] | None = None,
         end_marker: str | None = None,
+        puzzle_ids: dict[str, int] | None = None,
     ):
         super().__init__()
         if rule == "maze" and height != width:
@@ -65,6 +69,7 @@ class TrmProcessor(SavingMixin, ProcessorMixin, RenderingMixin):
         self.aliases = aliases or {}
         self.rule = rule
         self.end_marker = end_marker
+        self.puzzle_ids = puzzle_ids
 
     @classmethod
     def for_sudoku(cls, box_height: int = 3, box_width: int = 3) -> "TrmProcessor":
@@ -142,6 +147,24 @@ class TrmProcessor(SavingMixin, ProcessorMixin, RenderingMixin):
             raise ValueError("no puzzle given")
         rows = [self.encode(puzzle, f"puzzle {number}") for number, puzzle in enumerate(batch, start=1)]
         return BatchFeature({"input_ids": torch.tensor(rows, dtype=torch.long)})
+
+    def puzzle_row(self, name: Any = None) -> int | None:
+        """The row of the puzzle embeddings of a name; `None` for no name, if the model's puzzles have none.
+
+        Raises:
+            ValueError: the model does not know the name, or was trained on none but named puzzles and is given none.
+        """
+        if self.puzzle_ids is None:
+            if name is not None and not str(name).isdecimal():
+                raise ValueError(f"puzzle id {name!r}: this model's puzzles have no names; give a number, or none")
+            return None if name is None else int(name)
+        row = self.puzzle_ids.get("" if name is None else str(name))
+        if row is None:
+            known = [known for known in self.puzzle_ids if known]
+            names = ", ".join(known[:10]) + (f", ... ({len(known)} in all)" if len(known) > 10 else "")
+            fault = "needs a puzzle id" if name is None else f"does not know the puzzle id {str(name)!r}"
+            raise ValueError(f"this model {fault}, for it has learned an embedding for each; it knows {names}")
+        return row
 
     def decode(self, tokens: Tensor | Sequence[int], **kwargs) -> str:
         """The symbols of one answer [height * width] as one string, which the processor reads back.

@@ -66,7 +66,7 @@ def test_every_kind_of_file_reads_the_same(tmp_path, suffix):
         described = puzzles.format
         assert described.processor == {"vocabulary": ["<pad>", "0", "1", "2"], "height": 2, "width": 3}
         assert described.answer_tokens == [1, 2, 3]
-        assert described.num_puzzles == 1
+        assert described.puzzle_ids == ()
         assert puzzles.input_ids.tolist() == [[1, 2, 0, 3, 1, 0], [3, 3, 3, 0, 0, 0]]
         assert puzzles.labels.tolist() == [[2, 2, -100, 3, 3, -100], [1, -100, -100, 2, -100, -100]]
         assert puzzles.puzzle_ids.tolist() == [0, 0]
@@ -110,7 +110,7 @@ def test_puzzle_ids_get_embeddings_and_sources_are_kept(tmp_path):
     train, test = load(tmp_path), load(tmp_path, "test")
     assert train.puzzle_ids.tolist() == [1, 2, 1, 0]
     assert test.puzzle_ids.tolist() == [2]
-    assert train.format.num_puzzles == 3
+    assert train.num_puzzles == 3
     assert train.source == ["book 0", "book 1", "book 2", "book 3"]
 
 

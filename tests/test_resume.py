@@ -38,7 +38,7 @@ from training.errors import UserError
 from training.optimizers import ExponentialAverage, build_optimizers
 from training.state import TrainState
 from training.stopping import Stopper
-from training.storage import find_damage, write_manifest
+from training.storage import find_damage, held, write_manifest
 
 # As small as training gets: what is tested does not depend on the size.
 SMALL = {
@@ -324,7 +324,7 @@ def test_activation_checkpointing_saves_memory_and_changes_nothing(tmp_path: Pat
 
 
 def test_a_stop_leaves_the_model_so_far_but_spares_a_finished_one(tmp_path: Path) -> None:
-    """One of this run, which has results, and one that another run left in the folder."""
+    """The one of this run, which has results."""
     path = tmp_path / "model.safetensors"
     main(tmp_path, **CONSTANT, time_limit_minutes=1e-9)
     early = path.read_bytes()
@@ -334,10 +334,31 @@ def test_a_stop_leaves_the_model_so_far_but_spares_a_finished_one(tmp_path: Path
     finished = path.read_bytes()
     main(tmp_path, **CONSTANT, max_steps=8, time_limit_minutes=1e-9)
     assert list_checkpoints(tmp_path)[-1].name == "step-00000005" and path.read_bytes() == finished
-    for name in ("checkpoints", "results.json"):
-        (shutil.rmtree if (tmp_path / name).is_dir() else os.remove)(tmp_path / name)
-    main(tmp_path, **CONSTANT, time_limit_minutes=1e-9, seed=1)
-    assert path.read_bytes() == finished
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "README.md"])
+def test_what_is_there_is_not_trained_over_unasked(name: str, tmp_path: Path) -> None:
+    """A model whose checkpoints were removed to save space, or a folder of something else."""
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=rf"holds \['{name}'\] and no checkpoint to go on from: .* --overwrite true"):
+        main(tmp_path, **CONSTANT, time_limit_minutes=1e-9)
+    assert (tmp_path / name).read_text() == "mine" and not (tmp_path / "train_log.jsonl").exists()
+    main(tmp_path, **CONSTANT, time_limit_minutes=1e-9, overwrite=True)
+    assert list_checkpoints(tmp_path)
+
+
+def test_an_empty_output_dir_is_none() -> None:
+    with pytest.raises(UserError, match="output_dir is empty: name a folder"):
+        train.main(["--output_dir", ""])
+
+
+def test_one_run_at_a_time_trains_into_a_folder(tmp_path: Path) -> None:
+    with held(tmp_path, Accelerator(cpu=True)):
+        output = start(tmp_path, **SMALL).communicate(timeout=300)[0]
+    assert f"error: another run is training into {tmp_path}: process {os.getpid()} on " in output
+    assert not list_checkpoints(tmp_path)
+    with held(tmp_path, Accelerator(cpu=True)):  # of the one that ended nothing is left
+        pass
 
 
 def wait_for_step(run: subprocess.Popen, folder: Path, step: int) -> None:

@@ -38,6 +38,7 @@ class TrainArguments:
         False, "before every step move the puzzles in work, with their states, by a random symmetry of the cells"
     )
     output_dir: str = option("runs/trm", "folder of the model, its checkpoints and its log")
+    overwrite: bool = option(False, "start anew in an output_dir that holds a model, but no checkpoint to go on from")
     seed: int = option(0, "seed of initialisation, order, augmentation and exploration")
     init_from: str | None = option(None, "folder or Hub repository of a trained model to start from")
     freeze_network: bool = option(False, "learn only the embeddings of puzzles that --init_from has not seen")
@@ -132,6 +133,7 @@ class TrainArguments:
             self.report_to == "none" or find_spec(self.report_to) is not None,
             f"report_to={self.report_to} needs that package: pip install {self.report_to}",
         )
+        require(self.output_dir.strip() != "", "output_dir is empty: name a folder")
         require(not Path(self.output_dir).is_file(), f"output_dir={self.output_dir} is a file: name a folder")
         for name in ("ema_decay", "min_learning_rate_ratio"):
             require(0 <= getattr(self, name) <= 1, f"{name}={getattr(self, name)} must be between 0 and 1")

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch.nn.utils import clip_grads_with_norm_
 from tqdm.auto import tqdm
-from transformers.utils import SAFE_WEIGHTS_NAME
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 
 from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
@@ -42,7 +42,7 @@ from .guards import are_finite, check_step, name_culprit
 from .meters import Meters, TrainLog, progress_line
 from .optimizers import ExponentialAverage, build_optimizers, learning_rate_factor, learning_rates
 from .pace import Pace
-from .publishing.cards import RESULTS
+from .publishing.cards import CARD, RESULTS
 from .state import TrainState
 from .stopping import Stopper
 from .storage import failure_of, write_json
@@ -93,11 +93,11 @@ def train(
 
     Returns:
         The final state, or `None` if the time limit, a signal (SIGTERM, SIGINT, SIGUSR1) or a `finish_minutes` far too
-        short for the schedule ended the run, with a checkpoint and, unless a finished model or another run's is in the
-        folder, the averaged weights so far.
+        short for the schedule ended the run, with a checkpoint and, unless a finished model is in the folder, the
+        averaged weights so far.
 
     Raises:
-        UserError: the recipe does not fit the processes, or an earlier run in the same folder; too many steps in a
+        UserError: the recipe does not fit the processes, or what is in the folder; too many steps in a
             row, or an evaluation, were not finite; the model, or the checkpoint to stop with, could not be written.
     """
     require(
@@ -132,6 +132,13 @@ def train(
     pace = Pace(args, state, schedule, accelerator)
     if resumed:
         accelerator.print(f"going on from {pace.place}")
+    else:
+        there = [name for name in (SAFE_WEIGHTS_NAME, CONFIG_NAME, CARD) if (output_dir / name).exists()]
+        require(
+            not there or args.overwrite,
+            f"{output_dir} holds {there[:1]} and no checkpoint to go on from: choose another --output_dir, or train "
+            "over what is there with --overwrite true",
+        )
     hint_at_idle_cores(accelerator)
     if args.mixed_precision == "bf16" and not has_bf16(accelerator.device):
         accelerator.print("this device has no bf16 instructions: training in float32, which takes about twice as long")
@@ -152,8 +159,7 @@ def train(
     save = partial(save_checkpoint, state, output_dir, accelerator, settings, args)
     stopper = Stopper(accelerator, args.time_limit_minutes)
     weights_dtype = getattr(torch, args.weights_dtype)
-    has_model, has_results = ((output_dir / name).exists() for name in (SAFE_WEIGHTS_NAME, RESULTS))
-    is_own_model = not has_results and (resumed or not has_model)
+    is_finished = (output_dir / RESULTS).exists()
 
     def tell(line: str) -> None:
         if accelerator.is_main_process:
@@ -169,8 +175,8 @@ def train(
             write_model(state.averaged_model, folder)
 
     def leave_unfinished() -> None:
-        """What a stop leaves beside the checkpoint, unless a finished model, or another run's, is there."""
-        if is_own_model:
+        """What a stop leaves beside the checkpoint, unless a finished model is there."""
+        if not is_finished:
             publish(output_dir)
 
     def record(scores: dict[str, Any]) -> None:

@@ -4,9 +4,10 @@
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,14 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from safetensors import SafetensorError
 
+from .errors import require
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None
+
+LOCK = ".lock"
 MANIFEST = "manifest.json"
 NOT_WRITTEN = (OSError, SafetensorError)  # no space left, no permission, a file system that is gone
 
@@ -72,6 +81,38 @@ def written_whole(folder: Path) -> Iterator[Path]:
             os.replace(path, folder / path.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def held(folder: Path, accelerator: Accelerator) -> Iterator[None]:
+    """Keeps other runs out of a folder while the block runs, by a lock that ends with this process.
+
+    File systems and systems without such locks keep nobody out.
+
+    Raises:
+        UserError: another run is in it.
+    """
+    with ExitStack() as stack:
+
+        def lock() -> None:
+            if not accelerator.is_main_process or fcntl is None:
+                return
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context((folder / LOCK).open("a+", encoding="utf-8"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise OSError(f"another run is training into {folder}: {file.read().strip()}") from None
+            except OSError:
+                return
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n")
+            file.flush()
+
+        failure = failure_of(lock, accelerator)
+        require(failure is None, str(failure))
+        yield
 
 
 def failure_of(write: Callable[[], None], accelerator: Accelerator) -> str | None:

@@ -1,9 +1,9 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Starting from a trained model, and learning puzzles that are new to it (test-time training on ARC).
 
-The rows of the embedding table belong to the puzzles of one data set. `puzzles.json` beside the weights says which, so
-that another run can take over the rows of the puzzles it shares; rows of new puzzles start at the mean of the trained
-ones.
+The rows of the embedding table belong to the puzzles of one data set. Their names travel with the model, in its
+processor and for ARC, with the augmentations, in `puzzles.json`: another run takes over the rows of the puzzles it
+shares, whatever their order; rows of new puzzles start at the mean of the trained ones.
 """
 
 import json
@@ -22,7 +22,7 @@ from modeling_trm import TrmConfig, TrmForPuzzleSolving
 
 from ..arguments import TrainArguments
 from ..errors import require
-from ..evaluation.scores import load_model
+from ..evaluation.scores import load_model, load_processor
 
 PUZZLE_TABLE = "model.puzzle_embeddings.weight"
 RECORD_NAME = "puzzles.json"
@@ -73,14 +73,33 @@ def check_same_puzzles(folder: str | Path, num_puzzles: int, tasks: AugmentedTas
     require(same, f"{folder} was trained on other puzzles: learn these first with train.py --freeze_network true")
 
 
-def puzzles_of(folder: str | Path, num_puzzles: int, puzzles: Puzzles) -> Puzzles:
-    """ARC `puzzles` with the identifiers that a model in `folder` was trained on, whose table has `num_puzzles` rows.
+def read_rows(folder: str | Path, num_puzzles: int) -> dict[str, int]:
+    """The row of each puzzle id that a model in a folder or on the Hub knows by name, see `TrmProcessor`."""
+    if num_puzzles == 1:
+        return {"": 0}
+    processor = load_processor(str(folder))
+    rows = processor.puzzle_ids if processor else None
+    require(rows is not None, f"{folder} was saved without the names of its puzzle ids: train it anew")
+    return rows
 
-    They are ours, a function of a seed, unless the model was converted: then its record spells each of them out.
+
+def puzzles_of(folder: str | Path, num_puzzles: int, puzzles: Puzzles) -> Puzzles:
+    """`puzzles` with the identifiers that a model in `folder` was trained on, whose table has `num_puzzles` rows.
+
+    Those of one's own puzzles go by their names. Those of ARC are ours, a function of a seed, unless the model was
+    converted: then its record spells each of them out.
 
     Raises:
         UserError: it was trained on other puzzles.
     """
+    if puzzles.puzzle_ids is None:
+        return puzzles
+    if puzzles.augmented_tasks is None:
+        rows, names = read_rows(folder, num_puzzles), names_of(puzzles)
+        unknown = sorted(set(names) - set(rows))
+        known = ", ".join(list(rows)[:10])
+        require(not unknown, f"{folder} was not trained on the puzzle id {unknown[:1]}; it knows {known}")
+        return replace(puzzles, puzzle_ids=torch.tensor([rows[name] for name in names]))
     record, ours = read_puzzle_record(folder), puzzles.augmented_tasks
     if record is None or "augmentations" not in record:
         check_same_puzzles(folder, num_puzzles, ours)
@@ -98,6 +117,16 @@ def puzzles_of(folder: str | Path, num_puzzles: int, puzzles: Puzzles) -> Puzzle
     theirs = replace(ours, names=list(rows), first_ids=first_ids, dihedral=dihedral, colours=colours)
     require(num_puzzles == theirs.num_puzzles, f"{folder} has {num_puzzles} embeddings, not {theirs.num_puzzles}")
     return replace(puzzles, augmented_tasks=theirs, puzzle_ids=theirs.ids_of(names))
+
+
+def names_of(puzzles: Puzzles) -> list[str]:
+    """The name of each puzzle's id, "" where it has none."""
+    if puzzles.puzzle_ids is None:
+        return [""] * len(puzzles)
+    if puzzles.augmented_tasks is not None:
+        return puzzles.augmented_tasks.names_of(puzzles.puzzle_ids)
+    name_of = {row: name for name, row in puzzles.row_of_id.items()}
+    return [name_of[row] for row in puzzles.puzzle_ids.tolist()]
 
 
 def start_from(model: TrmForPuzzleSolving, args: TrainArguments, puzzles: Puzzles) -> Puzzles:
@@ -122,16 +151,18 @@ def start_from(model: TrmForPuzzleSolving, args: TrainArguments, puzzles: Puzzle
     table = model.model.puzzle_embeddings
     tasks, known = puzzles.augmented_tasks, set[str]()
     if table is not None and tasks is None:
-        count = model.config.num_puzzles
-        require(len(rows) == count, f"init_from={args.init_from} has {len(rows)} puzzle embeddings, not {count}")
-        table.weight.data.copy_(rows)
+        own_rows, their_rows = puzzles.row_of_id, read_rows(args.init_from, len(rows))
+        known = set(own_rows) & set(their_rows)
+        table.weight.data[:] = mean_of_trained(rows)
+        for name in known:
+            table.weight.data[own_rows[name]] = rows[their_rows[name]]
     elif table is not None:
         known = take_over_rows(table.weight.data, rows, tasks, read_puzzle_record(args.init_from), args.init_from)
     if not args.freeze_network:
         return puzzles
 
     require(table is not None, f"freeze_network=true: {args.init_from} has no puzzle embeddings to learn")
-    new = torch.tensor([name not in known for name in tasks.names_of(puzzles.puzzle_ids)] if tasks else [False])
+    new = torch.tensor([name not in known for name in names_of(puzzles)])
     require(
         bool(new.any()), f"freeze_network=true: {args.init_from} has seen all these puzzles, there are none to learn"
     )

@@ -17,7 +17,7 @@ from transformers import AutoModel, AutoProcessor
 from transformers.utils import PROCESSOR_NAME, cached_file
 
 from datasets_scripts.tasks import Puzzles
-from modeling_trm import TrmForPuzzleSolving
+from modeling_trm import TrmForPuzzleSolving, TrmProcessor
 from modeling_trm.modeling_trm import IGNORE_INDEX
 from modeling_trm.solving_trm import Plan
 
@@ -52,13 +52,19 @@ def load_model(name: str, dtype: torch.dtype) -> TrmForPuzzleSolving:
     return model
 
 
-def check_fit(name: str, model: TrmForPuzzleSolving, puzzles: Puzzles) -> None:
-    """Raises `UserError` if the puzzles have another size or vocabulary than the model and its processor."""
-    data, own = puzzles.format.processor, {}
-    sizes = {"seq_len": data["height"] * data["width"], "vocab_size": len(data["vocabulary"])}
+def load_processor(name: str) -> TrmProcessor | None:
+    """The processor of a model in a folder or on the Hub; `None` if it has none."""
     with user_errors(f"cannot load the processor of {name!r}: ", *UNLOADABLE):
         if cached_file(name, PROCESSOR_NAME, _raise_exceptions_for_missing_entries=False):
-            own = vars(AutoProcessor.from_pretrained(name, trust_remote_code=False))
+            return AutoProcessor.from_pretrained(name, trust_remote_code=False)
+    return None
+
+
+def check_fit(name: str, model: TrmForPuzzleSolving, puzzles: Puzzles) -> None:
+    """Raises `UserError` if the puzzles have another size or vocabulary than the model and its processor."""
+    data, processor = puzzles.format.processor, load_processor(name)
+    own = vars(processor) if processor else {}
+    sizes = {"seq_len": data["height"] * data["width"], "vocab_size": len(data["vocabulary"])}
     for field, value in {**sizes, **data}.items():
         models = getattr(model.config, field) if field in sizes else own.get(field, value)
         message = f"the puzzles of {puzzles.config} do not fit {name}: their {field} is {value}, the model's {models}"
