@@ -15,7 +15,7 @@ from datasets_scripts.tasks import TASKS, load_puzzles
 from modeling_trm import TrmProcessor
 from modeling_trm.hub_trm import HubError
 from training.arguments import EvalArguments, HubArguments, parse_arguments
-from training.devices import compile_network, start_accelerator
+from training.devices import check_launcher, compile_network, start_accelerator
 from training.embeddings.transfer import puzzles_of
 from training.errors import require, run_command, user_errors
 from training.evaluation.arc import evaluate_arc, report_arc
@@ -28,6 +28,7 @@ from training.storage import write_json
 
 def main(command_line: list[str]) -> None:
     args, hub = parse_arguments([EvalArguments, HubArguments], command_line)
+    check_launcher("no")
     swept, values = parse_sweep(args) if args.sweep else (None, [])
     require(not (args.sweep and hub.push_to_hub), "--sweep makes a curve, which is no result to publish")
     logging.disable_progress_bar()

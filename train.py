@@ -16,7 +16,7 @@ from transformers.utils import logging
 from datasets_scripts.tasks import Puzzles, load_puzzles
 from modeling_trm import TrmProcessor
 from training.arguments import HubArguments, TrainArguments, build_config, model_arguments, parse_arguments
-from training.devices import build_autocast
+from training.devices import build_autocast, check_launcher
 from training.errors import require, run_command, user_errors
 from training.evaluation.arc import report_arc
 from training.evaluation.results import describe_run, merge_results, read_results, weights_of
@@ -32,6 +32,7 @@ from training.storage import held, write_json
 
 def main(command_line: list[str]) -> None:
     args, hub, model_args = parse_arguments([TrainArguments, HubArguments, model_arguments()], command_line)
+    check_launcher(args.mixed_precision)
     output_dir = Path(args.output_dir)
     earlier_results = read_results(output_dir / RESULTS)
     logging.disable_progress_bar()

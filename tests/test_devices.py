@@ -1,6 +1,7 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """What is compiled and cast computes what the plain model does; the loop waits for the device once in a step."""
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -28,8 +29,9 @@ from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmModel
 from training import devices
 from training.arguments import TrainArguments, build_config, model_arguments, parse_arguments
 from training.batches import TrainBatches, first_carry
-from training.devices import build_autocast, compile_step
+from training.devices import build_autocast, check_launcher, compile_step
 from training.embeddings.table import sum_of_equals
+from training.errors import UserError
 from training.guards import check_step
 from training.meters import Meters
 from training.optimizers import ExponentialAverage, build_optimizers
@@ -252,3 +254,37 @@ def test_a_whole_step_is_few_graphs_that_cast_a_weight_once(
         node.args[0] for node in casts if node.args[0].op == "placeholder" and node.kwargs["dtype"] == torch.bfloat16
     ]
     assert products < len(inputs) == len(set(inputs)) <= len(list(model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "name"),
+    [
+        ("ACCELERATE_USE_FSDP", "true", "FSDP"),
+        ("ACCELERATE_USE_DEEPSPEED", "true", "DeepSpeed"),
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4", "gradient accumulation"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "Dynamo (inductor)"),
+        ("ACCELERATE_MIXED_PRECISION", "fp16", "mixed_precision=fp16, the command or its recipe for bf16"),
+    ],
+)
+def test_what_the_launcher_asks_for_and_nobody_does_is_refused_by_name(monkeypatch, variable, value, name) -> None:
+    for other in ("ACCELERATE_MIXED_PRECISION", "ACCELERATE_DYNAMO_BACKEND"):
+        monkeypatch.setenv(other, "no")
+    check_launcher("bf16")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    check_launcher("bf16")
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UserError, match=re.escape(name)):
+        check_launcher("bf16")
+
+
+@pytest.mark.process
+def test_a_recipe_and_a_launcher_that_disagree_end_in_one_line(tmp_path: Path) -> None:
+    for script in ("train.py", "eval.py"):
+        words = ["--mixed_precision", "fp16", "--num_processes", "1", "--num_machines", "1", "--dynamo_backend", "no"]
+        words += [script, *(["--config", "recipes/sudoku_6x6.yaml"] if script == "train.py" else ["--model", "m"])]
+        words += ["--task", "sudoku"] if script == "eval.py" else ["--output_dir", str(tmp_path / "run")]
+        command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--quiet", *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert "mixed_precision=fp16" in line
+        assert done.returncode != 0 and not (tmp_path / "run").exists()

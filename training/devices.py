@@ -16,8 +16,43 @@ from accelerate import Accelerator
 from modeling_trm import TrmForPuzzleSolving
 
 from .arguments import TrainArguments
+from .errors import require
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
+
+# Environment variables by which `accelerate launch` asks for what a loop has to take part in.
+NOT_DONE = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism config",
+}
+
+
+def check_launcher(mixed_precision: str) -> None:
+    """Refuses what `accelerate launch` was asked for and this code would not do.
+
+    Args:
+        mixed_precision: what is computed in; the launcher's "no", its default, leaves it at that.
+
+    Raises:
+        UserError: FSDP, DeepSpeed, ..., gradient accumulation, Dynamo, or another mixed precision.
+    """
+    asked = os.environ.get
+    for variable, name in NOT_DONE.items():
+        is_asked = asked(variable, "false").lower() in ("true", "1")
+        require(not is_asked, f"accelerate launch asks for {name}, for which the model is far too small: leave it out")
+    is_accumulating = asked("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1") != "1"
+    require(not is_accumulating, "accelerate launch asks for gradient accumulation: give a larger batch_size instead")
+    backend = asked("ACCELERATE_DYNAMO_BACKEND", "no").lower()
+    require(backend == "no", f"accelerate launch asks for Dynamo ({backend}): here the field `compile` decides")
+    precision = asked("ACCELERATE_MIXED_PRECISION", "no")
+    require(
+        precision in ("no", mixed_precision),
+        f"accelerate launch asks for mixed_precision={precision}, the command or its recipe for {mixed_precision}: "
+        "make them agree, or leave the launcher's out",
+    )
 
 
 def start_accelerator(**options: Any) -> Accelerator:
