@@ -63,7 +63,7 @@ class HubRepository:
 
     Args:
         repo_id: "ORG/NAME".
-        repo_type: "model" or "dataset".
+        repo_type: "model", "dataset" or "space".
         branch: what to commit to; it is made if it is not there.
 
     Raises:
@@ -80,11 +80,11 @@ class HubRepository:
 
     @property
     def url(self) -> str:
-        prefix = "datasets/" if self.repo_type == "dataset" else ""
+        prefix = "" if self.repo_type == "model" else f"{self.repo_type}s/"
         return f"{self.api.endpoint}/{prefix}{self.repo_id}"
 
-    def create(self, private: bool = False) -> None:
-        """Makes repository and branch, if they are not there yet.
+    def create(self, private: bool = False, space_sdk: str | None = None) -> None:
+        """Makes repository and branch, if they are not there yet; `space_sdk`, as "static", is needed for a Space.
 
         Raises:
             HubError: the token may not write here, or `private` is asked of a repository that everybody can read.
@@ -92,7 +92,8 @@ class HubRepository:
         role = self._call(self.api.whoami, cache=True).get("auth", {}).get("accessToken", {}).get("role")
         if role == "read":
             raise HubError(self._line("the token may only read: make one that may write, and log in with it"))
-        self._call(self.api.create_repo, self.repo_id, repo_type=self.repo_type, private=private, exist_ok=True)
+        options = {"private": private, "exist_ok": True, "space_sdk": space_sdk}
+        self._call(self.api.create_repo, self.repo_id, repo_type=self.repo_type, **options)
         if private and not self._call(self.api.repo_info, self.repo_id, repo_type=self.repo_type).private:
             raise HubError(self._line("it is public already: make it private in its settings, or do not ask for it"))
         if self.branch != "main":

@@ -123,7 +123,7 @@ class Hub:
 
     Attributes:
         url: for `HF_ENDPOINT`.
-        repositories: by "models/org/name" or "datasets/org/name".
+        repositories: by "models/org/name", "datasets/org/name" or "spaces/org/name".
         taken: names of models that are refused although there is no such model.
         objects: contents of large files by repository and SHA-256.
         log: "METHOD /path status" of all requests, in their order.
@@ -204,7 +204,7 @@ def client_environment(hub: Hub, token: str | None = WRITER, **more: object) -> 
 
 
 REPO = r"(?P<name>[\w.-]+/[\w.-]+)"
-API = rf"/api/(?P<kind>models|datasets)/{REPO}"
+API = rf"/api/(?P<kind>models|datasets|spaces)/{REPO}"
 ROUTES = [
     ("GET", r"/api/whoami-v2", "whoami"),
     ("POST", r"/api/validate-yaml", "validate_card"),
@@ -216,9 +216,9 @@ ROUTES = [
     ("GET", rf"{API}/refs", "references"),
     ("GET", rf"{API}/tree/(?P<revision>[^/]+)(?:/(?P<path>.+))?", "tree"),
     ("GET", rf"{API}(?:/revision/(?P<revision>[^/]+))?", "info"),
-    ("POST", rf"/(?P<kind>datasets/)?{REPO}\.git/info/lfs/objects/batch", "large_files"),
-    ("PUT", rf"/objects/(?P<kind>models|datasets)/{REPO}/(?P<sha256>[0-9a-f]{{64}})", "upload"),
-    ("GET", rf"/(?P<kind>datasets/)?{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "download"),
+    ("POST", rf"/(?P<kind>datasets/|spaces/)?{REPO}\.git/info/lfs/objects/batch", "large_files"),
+    ("PUT", rf"/objects/(?P<kind>models|datasets|spaces)/{REPO}/(?P<sha256>[0-9a-f]{{64}})", "upload"),
+    ("GET", rf"/(?P<kind>datasets/|spaces/)?{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "download"),
 ]
 
 
@@ -345,6 +345,8 @@ class Handler(BaseHTTPRequestHandler):
     def create(self) -> Any:
         asked = json.loads(self.body)
         kind = asked.get("type", "model") + "s"
+        if kind == "spaces" and asked.get("sdk") not in ("static", "gradio", "docker"):
+            raise Refusal(400, "a Space needs an sdk")
         owner = asked.get("organization") or self.check_writer("me")[0]
         self.check_writer(owner)
         name = f"{owner}/{asked['name']}"

@@ -14,6 +14,7 @@ import pytest
 import torch
 from tiny import tiny_model
 
+from demos import build
 from modeling_trm import TrmForPuzzleSolving, TrmProcessor
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -309,6 +310,19 @@ def test_a_browser_without_simd(browser: Browser, address: str) -> None:
         "this browser cannot run the model: it needs WebAssembly with SIMD"
     )
     context.close()
+
+
+def test_one_file_from_disk(browser: Browser, tmp_path: Path) -> None:
+    """It holds everything: opened by its path, with no server, it solves."""
+    file = tmp_path / "trm.html"
+    build.main(["web", "--model", str(ROOT / "trm-sudoku"), "--single_file", str(file)])
+    assert file.stat().st_size < 2_200_000
+    with Opened(browser, file.as_uri()) as opened:
+        assert opened.shown() == HARD
+        opened.page.locator("#paste").fill(EASY)
+        assert opened.solve().startswith("Solved")
+        assert opened.shown() == python_answer(EASY)[0]
+        assert not opened.complaints and not opened.foreign
 
 
 def test_models_json_names_what_is_there() -> None:
