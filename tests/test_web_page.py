@@ -22,6 +22,7 @@ if CHROMIUM is None:
     pytest.skip("no Chromium is installed: apt-get install chromium", allow_module_level=True)
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright  # noqa: E402
 
+pytestmark = pytest.mark.process
 ROOT = Path(__file__).parent.parent
 WEB = ROOT / "demos" / "web"
 HARD = "......4....127..8..5......2..9..8...67.19.8...1.6...9...781..6.....6...8.....23.."
