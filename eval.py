@@ -14,6 +14,7 @@ from transformers.utils import logging
 from datasets_scripts.tasks import TASKS, load_puzzles
 from modeling_trm import TrmProcessor
 from modeling_trm.hub_trm import HubError
+from modeling_trm.loading import UNLOADABLE, find_model
 from training.arguments import EvalArguments, HubArguments, parse_arguments
 from training.devices import check_launcher, compile_network, start_accelerator
 from training.embeddings.transfer import puzzles_of
@@ -32,7 +33,10 @@ def main(command_line: list[str]) -> None:
     swept, values = parse_sweep(args) if args.sweep else (None, [])
     require(not (args.sweep and hub.push_to_hub), "--sweep makes a curve, which is no result to publish")
     logging.disable_progress_bar()
-    model = load_model(args.model, getattr(torch, args.dtype))
+    logging.set_verbosity_error()  # what is wrong is said in one line
+    with user_errors(f"cannot load the model {args.model!r}: ", *UNLOADABLE):
+        folder = find_model(args.model, args.revision)
+    model = load_model(folder, getattr(torch, args.dtype))
     with user_errors("", ValueError, OSError):
         puzzles = load_puzzles(
             args.task,
@@ -43,9 +47,9 @@ def main(command_line: list[str]) -> None:
             num_augmentations=args.num_augmentations,
             max_examples=args.max_examples,
         )
-    check_fit(args.model, model, puzzles)
+    check_fit(folder, model, puzzles)
     accelerator = start_accelerator()
-    weights = weights_of(args.model)
+    weights = weights_of(folder)
     repository = open_for_results(hub, args.model, weights, print) if accelerator.is_main_process else None
     model = model.to(accelerator.device)
     if args.compile:
@@ -53,7 +57,7 @@ def main(command_line: list[str]) -> None:
     run: Callable[..., dict] = evaluate
     show = report
     if model.config.num_puzzle_tokens or puzzles.augmented_tasks:
-        puzzles = puzzles_of(args.model, model.config.num_puzzles, puzzles)
+        puzzles = puzzles_of(folder, model.config.num_puzzles, puzzles)
     if puzzles.augmented_tasks:
         submission = Path(args.submission)
         resume_dir = submission.with_name(submission.name + ".votes")
@@ -76,6 +80,7 @@ def main(command_line: list[str]) -> None:
             scores = run(model, puzzles, batch_size=args.batch_size, accelerator=accelerator, **options | setting)
         results = {
             "model": args.model,
+            "revision": args.revision,
             "task": args.task,
             "dataset": puzzles.config,
             "dataset_id": args.hub_dataset or TASKS[args.task].hub_dataset(puzzles.config, args.data_dir),

@@ -9,12 +9,9 @@ import os
 import sys
 from pathlib import Path
 
-import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
-from transformers import AutoModel, AutoProcessor
 from transformers.utils import logging
 
+from .loading import UNLOADABLE, find_model, load_model, load_processor
 from .pipeline_trm import PuzzleSolvingPipeline
 
 PICTURES = ("gif", "png", "html")
@@ -69,6 +66,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         required=not OWN_MODEL.is_dir(),
         help="folder or Hub repository of a trained model; trm-sudoku, if that is there, when not given",
     )
+    parser.add_argument("--revision", help="branch, tag or commit of a Hub repository")
     parser.add_argument("--puzzle_id", metavar="NAME", help="which puzzle it is, to a model of several: a task of ARC")
     parser.add_argument("--max_steps", type=int, help="the most steps; the model's own when not given")
     parser.add_argument("--halt_threshold", type=float, help="logit above which an answer is believed")
@@ -92,38 +90,28 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # what is wrong is said in one line
     try:
-        options = {"trust_remote_code": False}  # or transformers would ask on standard input, where a puzzle may wait
-        model, misfits = AutoModel.from_pretrained(
-            args.model,
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are among the misfits
-            **options,
-        )
-        processor = AutoProcessor.from_pretrained(args.model, **options)
-    except (ValueError, OSError, SafetensorError, StrictDataclassError) as error:
+        folder = find_model(args.model, args.revision)
+        solve = PuzzleSolvingPipeline(model=load_model(folder), processor=load_processor(folder))
+    except UNLOADABLE as error:
         return fail(f"cannot load the model {args.model}: {error}")
-    if any(misfits.values()):
-        return fail(f"cannot load the model {args.model}: its weights do not fit its config.json, see above")
-    solve = PuzzleSolvingPipeline(model=model, processor=processor)
-    others = ("puzzle", "model", "puzzle_id", *PICTURES)
+    others = ("puzzle", "model", "revision", "puzzle_id", *PICTURES)
     options = {name: value for name, value in vars(args).items() if name not in others}
     try:
         puzzle = read_puzzle(args.puzzle)
-        count = len(processor.split(puzzle))
+        count = len(solve.processor.split(puzzle))
         if count > 1:
             return fail(f"these are {count} puzzles: give one, or use the pipeline in Python for many")
         result = solve(puzzle, puzzle_ids=args.puzzle_id, return_steps=True, **options)
-        pictures = {path: processor.render(result, name) for name in PICTURES if (path := getattr(args, name))}
+        pictures = {path: solve.processor.render(result, name) for name in PICTURES if (path := getattr(args, name))}
         for path, picture in pictures.items():
             write(path, picture)
     except (ValueError, OSError, ImportError) as error:
         return fail(f"there is no file {args.puzzle}, and {error}" if is_missing(args.puzzle) else str(error))
 
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    print(processor.render(result, "ansi" if color else "text"), end="\n\n")
+    print(solve.processor.render(result, "ansi" if color else "text"), end="\n\n")
     print(verdict(result["solved"], result.get("verified")))
     for path in pictures:
         print(f"wrote {path}")

@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -290,6 +291,22 @@ class TrmPreTrainedModel(SavingMixin, PreTrainedModel):
     _supports_attention_backend = True
     _can_record_outputs = {"hidden_states": TrmLayer, "attentions": TrmAttention}
     accepts_loss_kwargs = False  # the loss is the batch's mean: `Trainer` divides it among accumulated batches
+
+    @staticmethod
+    def _finalize_model_loading(model: "TrmPreTrainedModel", load_config: Any, loading_info: Any) -> Any:
+        """Part of `from_pretrained`: refuses weights that do not fit, whose place random ones would take.
+
+        With `ignore_mismatched_sizes=True` they take it.
+        """
+        misfits = [f"{name} is missing" for name in sorted(loading_info.missing_keys)]
+        misfits += [f"{name} is {tuple(has)}, not {tuple(needs)}" for name, has, needs in loading_info.mismatched_keys]
+        if not isinstance(model, TrmModel):  # which may come from a file with heads
+            misfits += [f"{name} is unknown" for name in sorted(loading_info.unexpected_keys)]
+        if misfits and not load_config.ignore_mismatched_sizes:
+            more = f" (and {len(misfits) - 1} more)" if len(misfits) > 1 else ""
+            source = load_config.pretrained_model_name_or_path
+            raise SafetensorError(f"the weights of {source} do not fit its config.json: {misfits[0]}{more}")
+        return PreTrainedModel._finalize_model_loading(model, load_config, loading_info)
 
     def _init_weights(self, module: nn.Module):
         """Truncated normal of variance 1/fan-in (LeCun) for matrices and embeddings, 1 for the initial states."""

@@ -12,10 +12,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from tiny import tiny_model
+from transformers import AutoModel, pipeline
 
-from modeling_trm import TrmForPuzzleSolving, TrmProcessor
+from modeling_trm import TrmForPuzzleSolving, TrmProcessor, loading
 from modeling_trm.__main__ import main
+from modeling_trm.loading import find_model
 from training.errors import UserError
 from training.evaluation.scores import load_model
 
@@ -187,12 +191,53 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(
     shutil.copytree(folder, model)
     config = json.loads((folder / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | change))
-    line = "its weights do not fit its config.json"
+    line = "do not fit its config.json"
     assert main(["--model", str(model), PUZZLE]) == 2
     shown = capsys.readouterr()
-    assert shown.out == "" and line in shown.err.splitlines()[-1]
+    assert shown.out == "" and line in shown.err and shown.err.count("\n") == 1
     with pytest.raises(UserError, match=line):
         load_model(str(model), torch.float32)
+    with pytest.raises(SafetensorError, match=line):
+        AutoModel.from_pretrained(model)
+    with pytest.raises(SafetensorError, match=line):
+        pipeline("puzzle-solving", model=str(model))
+    asked = AutoModel.from_pretrained(model, ignore_mismatched_sizes=True).config.to_dict()
+    assert change.items() <= asked.items()
+
+
+@pytest.mark.parametrize("kept", [["lm_head.weight"], []], ids=["one", "none"])
+def test_weights_that_are_missing_are_named(kept: list[str], folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "model")
+    path = tmp_path / "model" / "model.safetensors"
+    save_file({name: tensor for name, tensor in load_file(path).items() if name in kept}, path)
+    with pytest.raises(UserError, match=r"^cannot load the model .* do not fit its config.json: \S+ is missing \(and"):
+        load_model(str(tmp_path / "model"), torch.float32)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "null", '{"a": ', "[" * 100_000, '{"model_type": "bert"}', '{"width": 3}']
+)
+@pytest.mark.parametrize("name", ["config.json", "processor_config.json"])
+def test_files_that_are_not_ours_are_one_line(
+    name: str, content: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(folder, tmp_path / "model")
+    (tmp_path / "model" / name).write_text(content)
+    assert main(["--model", str(tmp_path / "model"), PUZZLE]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: cannot load the model ") and shown.count("\n") == 1
+
+
+def test_a_name_that_is_a_path_is_not_looked_for_on_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setattr(loading, "snapshot_download", lambda name, **options: f"{name} {options['revision']}")
+    assert find_model("model") == "model"
+    for name in ("modle", "./modle", "model/config.json", "model/nothing", "/no/such/folder", "a/b/c", "", "~/x/"):
+        with pytest.raises(ValueError):
+            find_model(name)
+    with pytest.raises(ValueError, match="is a folder here, which has no revision 'v1'"):
+        find_model("model", "v1")
+    assert find_model("someone/model", "v1") == "someone/model v1"
 
 
 def test_code_in_a_model_folder_is_never_run(

@@ -158,7 +158,7 @@ def test_what_a_file_lacks_is_initialised_and_what_it_has_is_kept(fields: dict[s
     model.save_pretrained(tmp_path)
     kept = {name: tensor for name, tensor in model.state_dict().items() if name.endswith("gate_up_proj.weight")}
     save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    loaded = tensors_of(TrmForPuzzleSolving.from_pretrained(tmp_path))
+    loaded = tensors_of(TrmForPuzzleSolving.from_pretrained(tmp_path, ignore_mismatched_sizes=True))
     assert set(loaded) == set(tensors_of(model))
     for name, tensor in loaded.items():
         if name in kept:
@@ -186,7 +186,7 @@ def test_from_head_to_base_and_back(model: TrmForPuzzleSolving, folder: Path, tm
     assert not any(
         name.startswith(("model.", "lm_head", "halt_head")) for name in load_file(tmp_path / "model.safetensors")
     )
-    again = TrmForPuzzleSolving.from_pretrained(tmp_path)
+    again = TrmForPuzzleSolving.from_pretrained(tmp_path, ignore_mismatched_sizes=True)
     for name, tensor in tensors_of(again).items():
         if name.startswith("model."):
             assert torch.equal(tensor, model.state_dict()[name]), name

@@ -171,6 +171,7 @@ class EvalArguments:
     """Fields of an evaluation."""
 
     model: str = field(metadata={"help": "folder or Hub repository of the model"})
+    revision: str | None = option(None, "branch, tag or commit of a Hub repository")
     task: str = option("sudoku", "task of datasets_scripts.tasks")
     dataset_config: str | None = option(None, "configuration of the task's dataset (with --data_dir: its files)")
     data_dir: str | None = option(None, "folder with the task's files")

@@ -6,7 +6,6 @@ processor and for ARC, with the augmentations, in `puzzles.json`: another run ta
 shares, whatever their order; rows of new puzzles start at the mean of the trained ones.
 """
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.utils import cached_file
 
 from datasets_scripts.arc_augmentation import FIRST_ID, AugmentedTasks
 from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving
+from modeling_trm.loading import UNLOADABLE, find_model, read_object
 
 from ..arguments import TrainArguments
-from ..errors import require
+from ..errors import require, user_errors
 from ..evaluation.scores import load_model, load_processor
 
 PUZZLE_TABLE = "model.puzzle_embeddings.weight"
@@ -55,10 +54,25 @@ def puzzle_record(tasks: AugmentedTasks) -> dict[str, Any]:
     return {"data_seed": tasks.seed, "num_augmentations": tasks.num_augmentations, "first_id_and_count": rows}
 
 
-def read_puzzle_record(name: str | Path) -> dict[str, Any] | None:
-    """The record of a model in a folder or on the Hub, if it has one."""
-    path = cached_file(str(name), RECORD_NAME, _raise_exceptions_for_missing_entries=False)
-    return json.loads(Path(path).read_text()) if path else None
+def read_puzzle_record(folder: str | Path) -> dict[str, Any] | None:
+    """The record of a model in a folder, if it has one.
+
+    Raises:
+        UserError: it is another kind of file.
+    """
+    path = Path(folder) / RECORD_NAME
+    if not path.exists():
+        return None
+    with user_errors("", ValueError, OSError):
+        record = read_object(path)
+    spans = record.get("first_id_and_count")
+    is_record = isinstance(spans, dict) and all(
+        isinstance(span, list) and len(span) == 2 and all(type(number) is int for number in span)
+        for span in spans.values()
+    )
+    is_record &= {"data_seed", "num_augmentations"} <= record.keys()
+    require(is_record, f"{path} is no record of puzzles as train.py writes it")
+    return record
 
 
 def check_same_puzzles(folder: str | Path, num_puzzles: int, tasks: AugmentedTasks) -> None:
@@ -74,7 +88,7 @@ def check_same_puzzles(folder: str | Path, num_puzzles: int, tasks: AugmentedTas
 
 
 def read_rows(folder: str | Path, num_puzzles: int) -> dict[str, int]:
-    """The row of each puzzle id that a model in a folder or on the Hub knows by name, see `TrmProcessor`."""
+    """The row of each puzzle id that a model in a folder knows by name, see `TrmProcessor`."""
     if num_puzzles == 1:
         return {"": 0}
     processor = load_processor(str(folder))
@@ -138,7 +152,9 @@ def start_from(model: TrmForPuzzleSolving, args: TrainArguments, puzzles: Puzzle
     Raises:
         UserError: there is no such model, it is of another architecture, or it knows all the puzzles.
     """
-    trained = load_model(args.init_from, model.dtype)
+    with user_errors(f"cannot load the model {args.init_from!r}: ", *UNLOADABLE):
+        folder = find_model(args.init_from)
+    trained = load_model(folder, model.dtype)
     ours, theirs = model.config, trained.config
     fields = [name for name in TrmConfig.__annotations__ if name not in NOT_ARCHITECTURE]
     unlike = [name for name in fields if getattr(ours, name) != getattr(theirs, name)]
@@ -151,13 +167,13 @@ def start_from(model: TrmForPuzzleSolving, args: TrainArguments, puzzles: Puzzle
     table = model.model.puzzle_embeddings
     tasks, known = puzzles.augmented_tasks, set[str]()
     if table is not None and tasks is None:
-        own_rows, their_rows = puzzles.row_of_id, read_rows(args.init_from, len(rows))
+        own_rows, their_rows = puzzles.row_of_id, read_rows(folder, len(rows))
         known = set(own_rows) & set(their_rows)
         table.weight.data[:] = mean_of_trained(rows)
         for name in known:
             table.weight.data[own_rows[name]] = rows[their_rows[name]]
     elif table is not None:
-        known = take_over_rows(table.weight.data, rows, tasks, read_puzzle_record(args.init_from), args.init_from)
+        known = take_over_rows(table.weight.data, rows, tasks, read_puzzle_record(folder), args.init_from)
     if not args.freeze_network:
         return puzzles
 

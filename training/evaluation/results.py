@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.utils import SAFE_WEIGHTS_NAME, cached_file
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..errors import require, user_errors
 
@@ -46,11 +46,12 @@ def current_commit() -> str | None:
         return None
 
 
-def weights_of(name: str | Path) -> str:
-    """The SHA-256 of a model's weights, from a folder or the Hub: what its results belong to."""
-    with user_errors(f"cannot read the weights of {name}: ", OSError):
-        path = cached_file(str(name), SAFE_WEIGHTS_NAME)
-    with open(path, "rb") as file:
+def weights_of(folder: str | Path) -> str:
+    """The SHA-256 of a model's weights in a folder: what its results belong to."""
+    with (
+        user_errors(f"cannot read the weights of {folder}: ", OSError),
+        (Path(folder) / SAFE_WEIGHTS_NAME).open("rb") as file,
+    ):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

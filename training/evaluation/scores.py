@@ -5,19 +5,17 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import AutoModel, AutoProcessor
-from transformers.utils import PROCESSOR_NAME, cached_file
+from transformers.utils import PROCESSOR_NAME
 
 from datasets_scripts.tasks import Puzzles
-from modeling_trm import TrmForPuzzleSolving, TrmProcessor
+from modeling_trm import TrmForPuzzleSolving, TrmProcessor, loading
 from modeling_trm.modeling_trm import IGNORE_INDEX
 from modeling_trm.solving_trm import Plan
 
@@ -28,36 +26,21 @@ SHARE_UNIT = 2**40  # shares are summed as whole numbers: neither batches nor pr
 COMMON_SCORES = ("exact_accuracy", "cell_accuracy", "halt_accuracy")  # of every task
 
 
-UNLOADABLE = (ValueError, OSError, SafetensorError, StrictDataclassError)
-
-
 def load_model(name: str, dtype: torch.dtype) -> TrmForPuzzleSolving:
-    """Loads a model from a folder or the Hub; its weights must be safetensors, nothing pickled is read.
+    """Loads a model from a folder or the Hub.
 
     Raises:
         UserError: there is none, it is not TRM, or its weights are not those that its `config.json` describes.
     """
-    with user_errors(f"cannot load the model {name!r}: ", *UNLOADABLE):
-        model, misfits = AutoModel.from_pretrained(
-            name,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are among the misfits
-        )
-    require(isinstance(model, TrmForPuzzleSolving), f"{name!r} is {type(model).__name__}, not TRM")
-    fits = not any(misfits.values())
-    require(fits, f"cannot load the model {name!r}: its weights do not fit its config.json, see above")
-    return model
+    with user_errors(f"cannot load the model {name!r}: ", *loading.UNLOADABLE):
+        return loading.load_model(loading.find_model(name), dtype)
 
 
 def load_processor(name: str) -> TrmProcessor | None:
     """The processor of a model in a folder or on the Hub; `None` if it has none."""
-    with user_errors(f"cannot load the processor of {name!r}: ", *UNLOADABLE):
-        if cached_file(name, PROCESSOR_NAME, _raise_exceptions_for_missing_entries=False):
-            return AutoProcessor.from_pretrained(name, trust_remote_code=False)
-    return None
+    with user_errors(f"cannot load the processor of {name!r}: ", *loading.UNLOADABLE):
+        folder = loading.find_model(name)
+        return loading.load_processor(folder) if (Path(folder) / PROCESSOR_NAME).exists() else None
 
 
 def check_fit(name: str, model: TrmForPuzzleSolving, puzzles: Puzzles) -> None:
