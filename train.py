@@ -1,9 +1,11 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Trains TRM:  accelerate launch train.py --config recipes/sudoku_easy.yaml [--field value ...]
 
-The same command again goes on from the last checkpoint. The result is a folder for `from_pretrained`.
+The same command again goes on from the last checkpoint. The result is a folder for `from_pretrained`. With
+`--dry_run true` it only says what the run would take.
 """
 
+import os
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -15,9 +17,10 @@ from transformers.utils import logging
 
 from datasets_scripts.tasks import Puzzles, load_puzzles
 from modeling_trm import TrmProcessor
-from training.arguments import HubArguments, TrainArguments, build_config, model_arguments, parse_arguments
+from training.arguments import HubArguments, TrainArguments, build_config_of, model_arguments, parse_arguments
 from training.devices import build_autocast, check_launcher
-from training.errors import require, run_command, user_errors
+from training.dry_run import DryRunArguments, describe
+from training.errors import run_command, user_errors
 from training.evaluation.arc import report_arc
 from training.evaluation.results import describe_run, merge_results, read_results, weights_of
 from training.evaluation.scores import report
@@ -31,7 +34,12 @@ from training.storage import held, write_json
 
 
 def main(command_line: list[str]) -> None:
-    args, hub, model_args = parse_arguments([TrainArguments, HubArguments, model_arguments()], command_line)
+    kinds = [TrainArguments, HubArguments, model_arguments(), DryRunArguments]
+    args, hub, model_args, dry = parse_arguments(kinds, command_line)
+    if dry.dry_run:
+        if os.environ.get("RANK", "0") == "0":
+            print(describe(args, model_args, dry))
+        return
     check_launcher(args.mixed_precision)
     output_dir = Path(args.output_dir)
     earlier_results = read_results(output_dir / RESULTS)
@@ -53,20 +61,7 @@ def main(command_line: list[str]) -> None:
     puzzle_format = splits["train"].format
     row_of_id = splits["train"].row_of_id
     processor = TrmProcessor(**puzzle_format.processor, puzzle_ids=None if set(row_of_id) == {""} else row_of_id)
-    config = build_config(
-        model_args,
-        vocab_size=len(processor.vocabulary),
-        seq_len=processor.height * processor.width,
-        grid_width=processor.width if model_args.position_embedding_type == "rope_2d" else None,
-        answer_token_ids=puzzle_format.answer_tokens,
-        num_puzzles=splits["train"].num_puzzles,
-    )
-    with user_errors("", ValueError):
-        puzzle_format.check_symbols(config.num_symbols)
-    require(
-        config.num_puzzle_tokens > 0 or config.num_puzzles == 1,
-        "the puzzles have ids, but the model has no puzzle embeddings: set num_puzzle_tokens, puzzle_embedding_size",
-    )
+    config = build_config_of(model_args, puzzle_format, splits["train"].num_puzzles)
     accelerator = build_accelerator(args)
     fields = {**vars(args), **vars(model_args)}  # trackers know numbers and strings
     accelerator.init_trackers(

@@ -19,21 +19,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from accelerate import Accelerator
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.cpu import interleaved, peak_memory
 from benchmarks.official import as_official
 from datasets_scripts.tasks import Puzzles, load_puzzles
-from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmModel
+from modeling_trm import TrmConfig, TrmForPuzzleSolving
 from training.arguments import TrainArguments, build_config, model_arguments, parse_arguments
 from training.batches import TrainBatches, first_carry
 from training.devices import build_autocast, compile_step, has_bf16, start_accelerator
+from training.dry_run import Plan
 from training.evaluation.results import describe_run
 from training.guards import check_step
 from training.meters import Meters
@@ -131,16 +129,10 @@ def trainings(recipe: str, accelerator: Accelerator, is_small: bool) -> dict[str
     return runs
 
 
-def count_operations(recipe: str, is_small: bool) -> int:
+def count_operations(recipe: str, is_small: bool) -> float:
     """Floating-point operations of the matrix products of a step, forward and backward."""
-    args, config, puzzles = load_case(recipe, is_small)
-    place = SimpleNamespace(device=torch.device("cpu"), num_processes=1, process_index=0)
-    batch = TrainBatches(puzzles, args, config, place)(0)
-    with patch.object(TrmModel, "compute_dtype", torch.float32), torch.device("meta") as device:
-        model = TrmForPuzzleSolving(config).train()
-        with FlopCounterMode(display=False) as counter:
-            model(**{name: column.to(device) for name, column in batch.items()}).loss.backward()
-    return counter.get_total_flops()
+    args, config, _ = load_case(recipe, is_small)
+    return Plan(args, config).operations_per_step
 
 
 def matrix_rate(device: torch.device, size: int) -> float:

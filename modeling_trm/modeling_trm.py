@@ -416,7 +416,7 @@ class TrmModel(TrmPreTrainedModel):
         A buffer is asked, for weights that are offloaded are on no device that could say.
         """
         device = self.initial_answer_state.device.type
-        if torch.is_autocast_enabled(device):
+        if device != "meta" and torch.is_autocast_enabled(device):
             return torch.get_autocast_dtype(device)
         return self.initial_answer_state.dtype
 

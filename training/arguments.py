@@ -12,9 +12,10 @@ import yaml
 from huggingface_hub.errors import StrictDataclassError
 from transformers import HfArgumentParser
 
+from datasets_scripts.tasks import PuzzleFormat
 from modeling_trm import TrmConfig
 
-from .errors import UserError, require
+from .errors import UserError, require, user_errors
 
 
 def option(default: Any, text: str) -> Any:
@@ -302,3 +303,27 @@ def build_config(model_args: Any, **given_by_task: Any) -> TrmConfig:
         return TrmConfig(**asdict(model_args), **given_by_task)
     except StrictDataclassError as error:
         raise UserError(str(error.__cause__ or error)) from None
+
+
+def build_config_of(model_args: Any, puzzle_format: PuzzleFormat, num_puzzles: int) -> TrmConfig:
+    """The configuration of a model for puzzles of a format.
+
+    Raises:
+        UserError: the fields contradict each other or the puzzles.
+    """
+    height, width = puzzle_format.processor["height"], puzzle_format.processor["width"]
+    config = build_config(
+        model_args,
+        vocab_size=len(puzzle_format.processor["vocabulary"]),
+        seq_len=height * width,
+        grid_width=width if model_args.position_embedding_type == "rope_2d" else None,
+        answer_token_ids=puzzle_format.answer_tokens,
+        num_puzzles=num_puzzles,
+    )
+    with user_errors("", ValueError):
+        puzzle_format.check_symbols(config.num_symbols)
+    require(
+        config.num_puzzle_tokens > 0 or config.num_puzzles == 1,
+        "the puzzles have ids, but the model has no puzzle embeddings: set num_puzzle_tokens, puzzle_embedding_size",
+    )
+    return config
