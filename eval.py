@@ -95,12 +95,12 @@ def main(command_line: list[str]) -> None:
             "data_seed": args.data_seed,
             **describe_run(accelerator.device),
         }
-        accelerator.print(*(f"{name} = {value}" for name, value in setting.items()), show(results), sep="\n")
         all_results.append(results)
         if accelerator.is_main_process and args.output:
             write_json(all_results, Path(args.output), indent=2)
             if swept:
                 plot_sweep(all_results, swept, values, Path(args.output).with_suffix(".png"))
+        accelerator.print(*(f"{name} = {value}" for name, value in setting.items()), show(results), sep="\n")
     if repository is not None:
         with user_errors("", HubError):
             publish_results(repository, all_results)

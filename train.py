@@ -90,15 +90,15 @@ def main(command_line: list[str]) -> None:
             }
             dtype = "float32" if build_autocast(args, accelerator) is nullcontext else "bfloat16"
             results |= {"dtype": dtype, "seed": args.seed, "data_seed": args.data_seed, **described}
-            table = report_arc if splits["test"].augmented_tasks else report
-            accelerator.print(f"{table(results)}\n\n{summary(state, accelerator)}")
-            accelerator.print(f"the model is in {args.output_dir}")
             if accelerator.is_main_process:
                 results["weights"] = weights_of(output_dir)
                 merged = merge_results(earlier_results, [results], results["weights"])
                 write_json(merged, output_dir / RESULTS, indent=2)
                 write_json(record(state), output_dir / TRAIN_ARGS)
                 write_card(output_dir)
+            table = report_arc if splits["test"].augmented_tasks else report
+            accelerator.print(f"{table(results)}\n\n{summary(state, accelerator)}")
+            accelerator.print(f"the model is in {args.output_dir}")
     if scores and publisher is not None:
         publisher.close()
     if scores and repository is not None:

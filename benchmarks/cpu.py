@@ -102,7 +102,7 @@ def measure(calls: dict[str, Callable[[], None]], repeats: int) -> dict[str, flo
 def peak_memory(call: Callable[[], None]) -> int:
     """The most bytes resident during the call, beyond those before it."""
     ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts from here
     before = resident("VmRSS")
     call()
     return resident("VmHWM") - before
@@ -110,7 +110,7 @@ def peak_memory(call: Callable[[], None]) -> int:
 
 def resident(field: str) -> int:
     """A memory field of this process's status, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
 
 

@@ -69,7 +69,8 @@ def build(
         (folder / config).mkdir(parents=True)
         for split, rows in splits.items():
             rows.to_parquet(folder / config / f"{split}-00000-of-00001.parquet")
-        (folder / "README.md").write_text(card(task, builder.config, splits, described, seed, command, name))
+        text = card(task, builder.config, splits, described, seed, command, name)
+        (folder / "README.md").write_text(text, encoding="utf-8")
         os.replace(folder, output_dir)
 
 
@@ -175,7 +176,7 @@ def join_cards(old: str, new: str, config: str) -> str:
 def was_built_by(command: str, folder: Path) -> bool:
     """Whether a command has written a folder before, but could not publish it."""
     path = folder / "README.md"
-    return path.is_file() and f"\n{command}\n" in path.read_text()
+    return path.is_file() and f"\n{command}\n" in path.read_text(encoding="utf-8")
 
 
 def publish(folder: Path, config: str, repository: HubRepository) -> None:
@@ -189,7 +190,8 @@ def publish(folder: Path, config: str, repository: HubRepository) -> None:
         str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()
     }
     if (old := repository.read("README.md", parent)) is not None:
-        files["README.md"] = join_cards(old.decode(), (folder / "README.md").read_text(), config).encode()
+        new = (folder / "README.md").read_text(encoding="utf-8")
+        files["README.md"] = join_cards(old.decode(), new, config).encode()
     repository.commit(files, f"Upload {config}", parent)
 
 

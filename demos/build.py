@@ -80,7 +80,7 @@ def examples_for(processor: TrmProcessor) -> list[dict[str, str]]:
     """Puzzles to begin with, where this repository has some of the kind."""
     kind = (processor.rule, processor.width)
     if kind == ("sudoku", 9):
-        return json.loads((WEB / "models.json").read_text())[0]["examples"]
+        return json.loads((WEB / "models.json").read_text(encoding="utf-8"))[0]["examples"]
     if kind not in BUNDLED:
         return []
     puzzles = load_puzzles(*BUNDLED[kind], "test").first(3)
@@ -106,7 +106,7 @@ def find_model(name: str, with_weights: bool) -> DemoModel:
             files = MODEL_FILES if with_weights else MODEL_FILES[:2]
             found = [hf_hub_download(name, file, revision=commit) for file in files]
         model = DemoModel(name, commit, Path(found[0]).parent)
-    kind = json.loads((model.folder / MODEL_FILES[0]).read_text()).get("model_type")
+    kind = json.loads((model.folder / MODEL_FILES[0]).read_text(encoding="utf-8")).get("model_type")
     require(kind == "trm", f"{name} is a model of type {kind}, not trm")
     return model
 
@@ -135,7 +135,7 @@ def build_single_file(models: list[DemoModel]) -> str:
         "trmWorker": joined_modules(*MODULES, WORKER),
     }
     setup = f"Object.assign(globalThis, {json.dumps(given)});".replace("</", "<\\/")
-    page, style = ((WEB / name).read_text() for name in PAGE[:2])
+    page, style = ((WEB / name).read_text(encoding="utf-8") for name in PAGE[:2])
     parts = {
         '<link rel="stylesheet" href="style.css">': f"<style>\n{style}</style>",
         '<script type="module" src="app.js"></script>': (
@@ -150,7 +150,7 @@ def build_single_file(models: list[DemoModel]) -> str:
 
 def joined_modules(*names: str) -> str:
     """JavaScript modules as one script, each after those that it imports."""
-    text = "\n".join((WEB / name).read_text() for name in names)
+    text = "\n".join((WEB / name).read_text(encoding="utf-8") for name in names)
     return re.sub(r"^export ", "", re.sub(r"^import .*;\n", "", text, flags=re.MULTILINE), flags=re.MULTILINE)
 
 
@@ -175,7 +175,7 @@ def build_web(args: argparse.Namespace) -> None:
     names = [model.name for model in models]
     require(len(set(names)) == len(names), f"two models have one name: {', '.join(names)}")
     if args.single_file:
-        Path(args.single_file).write_text(build_single_file(models))
+        Path(args.single_file).write_text(build_single_file(models), encoding="utf-8")
         print(f"wrote {args.single_file}: open it in a browser")
         return
     files = build_site(models)

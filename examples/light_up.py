@@ -97,8 +97,8 @@ def main() -> None:
         puzzles[tuple(question)] = {"input": question, "output": answer}
     rows = [json.dumps(puzzle) + "\n" for puzzle in puzzles.values()]
     args.output_dir.mkdir(parents=True, exist_ok=True)
-    (args.output_dir / "train.jsonl").write_text("".join(rows[: args.num_train]))
-    (args.output_dir / "test.jsonl").write_text("".join(rows[args.num_train :]))
+    (args.output_dir / "train.jsonl").write_text("".join(rows[: args.num_train]), encoding="utf-8")
+    (args.output_dir / "test.jsonl").write_text("".join(rows[args.num_train :]), encoding="utf-8")
     print(f"wrote {args.num_train} + {args.num_test} puzzles to {args.output_dir}")
 
 

@@ -8,9 +8,11 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from transformers.utils import logging
 
+from .console import make_streams_unbreakable, one_line
 from .loading import UNLOADABLE, find_model, load_model, load_processor
 from .pipeline_trm import PuzzleSolvingPipeline
 
@@ -25,7 +27,7 @@ def read_puzzle(given: str) -> str:
     if os.path.isdir(given):
         raise ValueError(f"{given} is a folder: give a puzzle, or a file that holds one")
     try:
-        return Path(given).read_text() if os.path.isfile(given) else given
+        return Path(given).read_text(encoding="utf-8") if os.path.isfile(given) else given
     except UnicodeDecodeError:
         raise ValueError(f"{given} holds no text, so no puzzle") from None
 
@@ -44,7 +46,7 @@ def write(path: Path, picture: str | bytes) -> None:
 
 def fail(message: str) -> int:
     """Tells the user what is wrong, in one line; the exit status."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     return 2
 
 
@@ -118,5 +120,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def run() -> NoReturn:
+    """The command `trm`."""
+    make_streams_unbreakable()
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -27,7 +27,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from . import PuzzleSolvingPipeline, TrmConfig, TrmForPuzzleSolving, TrmProcessor
-from .hub_trm import HubError, HubRepository, model_files, one_line
+from .console import one_line
+from .hub_trm import HubError, HubRepository, model_files
 
 WRAPPERS = re.compile(r"^(?:_orig_mod\.|model\.|module\.)+")
 NAMES = {
@@ -388,7 +389,7 @@ def read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConversionError(f"{path} does not exist")
     try:
-        official = yaml.safe_load(path.read_text())  # JSON is YAML
+        official = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConversionError(f"{path} is not YAML or JSON: {str(error).splitlines()[0]}") from error
     if not isinstance(official, dict):
@@ -411,7 +412,7 @@ def read_identifiers(path: Path, num_puzzles: int) -> dict[str, Any]:
         ConversionError: it is no such list, is of another length, or the ids of a task do not stand together.
     """
     try:
-        names = json.loads(path.read_text())
+        names = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConversionError(f"{path} is no list of identifiers: {str(error).splitlines()[0]}") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -503,7 +504,7 @@ def convert(
     puzzles = output_dir / "puzzles.json"
     puzzles.unlink(missing_ok=True)  # that of a model converted into the folder before
     if record is not None:
-        puzzles.write_text(json.dumps(record))
+        puzzles.write_text(json.dumps(record), encoding="utf-8")
     for note in notes:
         print(note)
     return model

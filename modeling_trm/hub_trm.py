@@ -24,6 +24,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from .console import one_line
+
 WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt, unless the Hub says how long
 LONGEST_WAIT = 300.0
 MODEL_FILES = ("config.json", "model.safetensors", "processor_config.json", "puzzles.json")
@@ -223,7 +225,3 @@ def asked_wait(error: Exception) -> float | None:
     except (ValueError, TypeError):  # neither of the two: as if it did not ask
         return None
     return min(max(seconds, 0.0), LONGEST_WAIT)
-
-
-def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

@@ -110,14 +110,21 @@ def mark(grid: Grid, question: Grid, previous: Grid, box: Box, label: Grid | Non
         else:
             wrong = (row, column) in clashing or (box is not None and asked not in (symbol, BLANK))
         if wrong:
-            return Cell(symbol, "wrong", changed, tile)
-        if symbol == asked:
-            return Cell(symbol, "blank" if symbol == BLANK else "given", changed, tile)
-        if label is not None:
-            return Cell(symbol, "right", changed, tile)
-        return Cell(symbol, "changed" if changed else "settled", changed, tile)
+            kind = "wrong"
+        elif symbol == asked:
+            kind = "blank" if symbol == BLANK else "given"
+        elif label is not None:
+            kind = "right"
+        else:
+            kind = "changed" if changed else "settled"
+        return Cell(printable(symbol), kind, changed, tile)
 
     return [[cell(row, column) for column in range(len(grid[row]))] for row in range(len(grid))]
+
+
+def printable(text: str) -> str:
+    """A text with its control characters spelled out, which a terminal would obey."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def at(grid: Grid, row: int, column: int) -> str:

@@ -1,6 +1,7 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Saving into a folder whose code is links, as that of the model folders in the repository is."""
 
+import os
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,17 @@ class SavingMixin:
                 path.unlink()
                 if code is not None:
                     path.write_bytes(code)
-        return super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
+        result = super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
+        share(save_directory)
+        return result
+
+
+def share(folder: str | PathLike) -> None:
+    """Gives weights the mode of other files: `safetensors` writes them for their owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in Path(folder).glob("*.safetensors"):
+        path.chmod(0o666 & ~umask)
 
 
 __all__ = ["SavingMixin"]

@@ -31,7 +31,7 @@ from transformers import AutoModel
 import train
 from datasets_scripts.sudoku import BUNDLED_FOLDER
 from modeling_trm import TrmForPuzzleSolving
-from training import devices, loop
+from training import devices, loop, storage
 from training.arguments import TrainArguments
 from training.checkpoint import list_checkpoints, load_checkpoint, load_local, save_checkpoint, save_model
 from training.errors import UserError
@@ -616,3 +616,42 @@ def test_two_processes_killed_at_random_moments(tmp_path: Path) -> None:
     assert_same_training(tmp_path / "whole", tmp_path / "killed")
     steps = [[line["step"] for line in log_lines(tmp_path / name)] for name in ("whole", "killed")]
     assert steps[0] == steps[1]
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A colleague's, or one on a disk that is gone: nothing is renamed, and nobody is told to remove it."""
+    main(tmp_path, **CONSTANT, max_steps=2)
+    (folder,) = list_checkpoints(tmp_path)
+
+    def forbid(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "checksum", forbid)
+        with pytest.raises(UserError, match=rf"checkpoints in {tmp_path} cannot be read: .*Permission denied"):
+            main(tmp_path, **CONSTANT, max_steps=3)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "iterdir", forbid)
+        with pytest.raises(UserError, match="Permission denied"):
+            main(tmp_path, **CONSTANT, max_steps=3)
+    assert list_checkpoints(tmp_path) == [folder]
+
+
+def test_files_have_the_mode_that_the_umask_gives(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        main(tmp_path, **CONSTANT, max_steps=2)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()} == {0o640}
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "", '{"a": '])
+def test_a_manifest_that_is_none_and_a_file_it_does_not_list(content: str, tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text("{}")
+    write_manifest(tmp_path)
+    assert find_damage(tmp_path) is None
+    save_file({}, tmp_path / "rank-00001.safetensors")
+    assert find_damage(tmp_path) == "rank-00001.safetensors is not listed"
+    (tmp_path / "manifest.json").write_text(content)
+    assert "manifest.json" in find_damage(tmp_path)

@@ -43,7 +43,8 @@ def main(command_line: list[str]) -> None:
     for seed in args.seeds:  # every recipe once, before any is repeated
         for recipe in recipes:
             run_once(recipe, seed, args.time_limit_minutes, args.output_dir)
-            table_path(recipe.parent, args.output_dir).write_text(table(recipe.parent, args.output_dir))
+            text = table(recipe.parent, args.output_dir)
+            table_path(recipe.parent, args.output_dir).write_text(text, encoding="utf-8")
     for folder in sorted({recipe.parent for recipe in recipes}):
         print(f"{table(folder, args.output_dir)}\nwrote {table_path(folder, args.output_dir)}")
 
@@ -64,7 +65,7 @@ def run_once(recipe: Path, seed: int, minutes: float, output_dir: Path) -> None:
     """Trains and evaluates a recipe with one seed, unless its result is there, and adds the result to the others."""
     output = output_dir / recipe.parent.name / f"{recipe.stem}.json"
     setting = {"arguments": " ".join(as_flags(read_recipe(recipe))), "time_limit_minutes": minutes, "clock": clock()}
-    record = json.loads(output.read_text()) if output.exists() else {}
+    record = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
     if {name: record.get(name) for name in setting} != setting:
         record = {**setting, "max_steps": steps_within(60 * minutes, recipe), "runs": []}
     if any(run["seed"] == seed for run in record["runs"]):
@@ -111,7 +112,7 @@ def train(recipe: Path, output_dir: Path, **fields: Any) -> str:
 
 def step_seconds(folder: Path) -> float:
     """Mean time of a step between the first report of a run, when all is compiled, and its last."""
-    lines = [json.loads(line) for line in (folder / "train_log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / "train_log.jsonl").read_text(encoding="utf-8").splitlines()]
     first, *_, last = [line for line in lines if clock() in line]
     return (last[clock()] - first[clock()]) / (last["step"] - first["step"])
 
@@ -127,7 +128,7 @@ def table(folder: Path, output_dir: Path) -> str:
     """The results of a folder's recipes, best first, as Markdown; a recipe's first line of comment describes it."""
     results = output_dir / folder.name
     known = {path.stem: results / f"{path.stem}.json" for path in sorted(folder.glob("*.yaml"))}
-    records = {name: json.loads(path.read_text()) for name, path in known.items() if path.exists()}
+    records = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in known.items() if path.exists()}
     rows, commands, places = [], set(), set()
     for name, record in records.items():
         runs = record["runs"]
@@ -140,7 +141,7 @@ def table(folder: Path, output_dir: Path) -> str:
         places |= {f"{run['results']['device']}, commit {run['results']['commit']}" for run in runs}
         columns = (
             f"`{name}`",
-            (folder / f"{name}.yaml").read_text().splitlines()[0].removeprefix("#").strip(),
+            (folder / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip(),
             str(record["max_steps"]),
             f"{mean(run['train_seconds'] for run in runs):.0f}",
             f"{mean(scores):.1f}",

@@ -65,8 +65,8 @@ puzzles like it (three quarters from lists of the hardest known), so not to be p
 def main(command_line: list[str]) -> None:
     require(not command_line, "tools.results takes no arguments: it reads docs/results.yaml")
     data = read_data(DATA)
-    PAGE.write_text(page(data))
-    README.write_text(with_table(README.read_text(), data))
+    PAGE.write_text(page(data), encoding="utf-8")
+    README.write_text(with_table(README.read_text(encoding="utf-8"), data), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)} and the table of README.md from {len(data['rows'])} rows")
 
 
@@ -76,7 +76,7 @@ def read_data(path: Path) -> dict[str, Any]:
     Raises:
         UserError: names the row and the field.
     """
-    data = yaml.safe_load(path.read_text())
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
     for name, source in data["sources"].items():
         require(source.keys() == {"name", "date", "url"}, f"source {name}: it needs name, date and url, and no more")
     for place, row in enumerate(data["rows"], start=1):
@@ -96,7 +96,7 @@ def page(data: dict[str, Any]) -> str:
     for benchmark, title in data["benchmarks"].items():
         rows = sorted((row for row in data["rows"] if row["benchmark"] == benchmark), key=lambda row: -row["score"])
         parts += [f"\n## {title}\n", *markdown(COLUMNS, [cells(row, data) for row in rows])]
-    record = json.loads((OWN_MODEL / "train_args.json").read_text())
+    record = json.loads((OWN_MODEL / "train_args.json").read_text(encoding="utf-8"))
     own = [
         (f"`{result['dataset']}`", interval(result), settings_of(result), (result["commit"] or "")[:7])
         for result in own_results()
@@ -154,7 +154,7 @@ def short_cell(row: dict[str, Any], data: dict[str, Any]) -> str:
 
 
 def own_results() -> list[dict[str, Any]]:
-    return json.loads((OWN_MODEL / "results.json").read_text())
+    return json.loads((OWN_MODEL / "results.json").read_text(encoding="utf-8"))
 
 
 def interval(result: dict[str, Any]) -> str:

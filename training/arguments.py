@@ -270,7 +270,7 @@ def read_recipe(path: str | Path, derived: tuple[Path, ...] = ()) -> dict[str, A
     """
     require(Path(path).resolve() not in derived, f"{path} is its own base")
     try:
-        recipe = yaml.safe_load(Path(path).read_text())
+        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read the recipe {path}: {error.strerror}") from None
     except yaml.YAMLError as error:

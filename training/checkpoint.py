@@ -7,7 +7,6 @@ average, optimizers), `rank-*.safetensors` the carry and random state of each, t
 carries, rows of the global batch in the order of the processes, are divided anew.
 """
 
-import json
 import re
 import shutil
 from dataclasses import fields
@@ -21,11 +20,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from modeling_trm import PuzzleSolvingPipeline, TrmCarry, TrmConfig, TrmForPuzzleSolving, TrmProcessor
+from modeling_trm.loading import read_object
 
 from .arguments import TrainArguments
-from .errors import UserError, require
+from .errors import UserError, require, user_errors
 from .state import TrainState, with_prefix
-from .storage import failure_of, find_damage, replace_folder, write_manifest, written_whole
+from .storage import failure_of, find_damage, replace_folder, write_json, write_manifest, written_whole
 
 FOLDER_NAME = re.compile(r"step-(\d{8})")
 OTHER_DATA = "other data (these are not the training puzzles that the run was started with)"
@@ -59,7 +59,7 @@ def save_checkpoint(
             save_file(state.tensors(), temporary / "training.safetensors")
             progress = {name: getattr(state, name) for name in PROGRESS}
             record = {**progress, "num_processes": accelerator.num_processes, "settings": settings}
-            (temporary / "state.json").write_text(json.dumps(record, indent=2))
+            write_json(record, temporary / "state.json", indent=2)
 
     def finish() -> None:
         if is_main:
@@ -91,7 +91,10 @@ def load_checkpoint(
     folder = newest_undamaged(output_dir, accelerator)
     if folder is None:
         return False
-    record = json.loads((folder / "state.json").read_text())
+    with user_errors(f"{folder} is no checkpoint as train.py writes it: ", ValueError, OSError):
+        record = read_object(folder / "state.json")
+    is_ours = isinstance(record.get("settings"), dict) and {"step", "num_processes"} <= record.keys()
+    require(is_ours, f"{folder / 'state.json'} is no record as train.py writes it: move {folder} away")
     before = defaults() | record["settings"]
     changes = {
         name: OTHER_DATA if name == "data" else f"{name}={before.get(name)}, not {value}"
@@ -144,15 +147,16 @@ def newest_undamaged(output_dir: Path, accelerator: Accelerator) -> Path | None:
     """The checkpoint to go on from, the same on all processes; newer ones are renamed `.damaged`.
 
     Raises:
-        UserError: there are checkpoints, but all are damaged.
+        UserError: there are checkpoints, but all are damaged, or one cannot be read.
     """
     choice: list[Any] = [None, None]
-    if accelerator.is_main_process:
+
+    def choose() -> None:
         damages = {}
         for folder in reversed(list_checkpoints(output_dir)):
             damage = find_damage(folder)
             if damage is None:
-                choice = [folder, None]
+                choice[:] = [folder, None]
                 break
             damages[folder] = choice[1] = damage
         if choice[0] is not None:
@@ -161,6 +165,9 @@ def newest_undamaged(output_dir: Path, accelerator: Accelerator) -> Path | None:
                 shutil.rmtree(aside, ignore_errors=True)
                 folder.rename(aside)
                 accelerator.print(f"warning: {folder} is damaged ({damage}): using {choice[0].name}")
+
+    failure = failure_of(choose if accelerator.is_main_process else lambda: None, accelerator)
+    require(failure is None, f"the checkpoints in {output_dir} cannot be read: {failure}")
     folder, damage = broadcast_object_list(choice)
     require(damage is None, f"all checkpoints in {output_dir} are damaged ({damage}): remove the folder to start anew")
     return folder
@@ -179,7 +186,10 @@ def defaults() -> dict[str, Any]:
 def list_checkpoints(output_dir: Path) -> list[Path]:
     """The finished checkpoints, oldest first."""
     folder = output_dir / "checkpoints"
-    return sorted(path for path in folder.glob("step-*") if FOLDER_NAME.fullmatch(path.name))
+    try:
+        return sorted(path for path in folder.iterdir() if FOLDER_NAME.fullmatch(path.name))
+    except FileNotFoundError:
+        return []
 
 
 def save_model(model: TrmForPuzzleSolving, processor: TrmProcessor, folder: Path) -> None:

@@ -132,7 +132,7 @@ class TrainLog:
         if not accelerator.is_main_process:
             return
         with user_errors(f"{path} is not the log of a run, move it away: ", ValueError, KeyError, TypeError):
-            before = path.read_text().splitlines(keepends=True) if path.exists() else []
+            before = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
             kept = [line for line in before if line.endswith("\n") and json.loads(line)["step"] <= step]
         with user_errors("cannot write the log: ", OSError):
             write_text("".join(kept), path)
@@ -141,7 +141,7 @@ class TrainLog:
         if self.accelerator.is_main_process:
             size = None
             try:
-                with self.path.open("a") as file:
+                with self.path.open("a", encoding="utf-8") as file:
                     size = file.tell()
                     file.write(json.dumps({"step": step, **values}) + "\n")
             except OSError as error:

@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -14,6 +15,9 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from safetensors import SafetensorError
+
+from modeling_trm.loading import read_object
+from modeling_trm.saving_trm import share
 
 from .errors import require
 
@@ -30,7 +34,7 @@ NOT_WRITTEN = (OSError, SafetensorError)  # no space left, no permission, a file
 def write_manifest(folder: Path) -> None:
     """Writes the checksums of all files of a folder; see `find_damage`."""
     checksums = {path.name: checksum(path) for path in sorted(folder.iterdir())}
-    (folder / MANIFEST).write_text(json.dumps(checksums, indent=2))
+    write_json(checksums, folder / MANIFEST, indent=2)
 
 
 def checksum(path: Path) -> str:
@@ -40,19 +44,26 @@ def checksum(path: Path) -> str:
 
 
 def find_damage(folder: Path) -> str | None:
-    """What is wrong with a folder, compared with its manifest; `None` if nothing is."""
+    """What is wrong with a folder, compared with its manifest; `None` if nothing is.
+
+    Raises:
+        OSError: it cannot be read, which is no damage.
+    """
     try:
-        checksums = json.loads((folder / MANIFEST).read_text())
+        checksums = read_object(folder / MANIFEST)
         changed = [name for name, expected in checksums.items() if checksum(folder / name) != expected]
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         return " ".join(str(error).split())
-    return f"{changed[0]} is not what was written" if changed else None
+    unlisted = sorted(path.name for path in folder.glob("*.safetensors") if path.name not in checksums)
+    faults = [f"{name} is not what was written" for name in changed] + [f"{name} is not listed" for name in unlisted]
+    return faults[0] if faults else None
 
 
 def replace_folder(temporary: Path, final: Path) -> None:
     """Puts a finished folder in place of another one, all its bytes on the disk first."""
+    share(temporary)
     for path in [*temporary.iterdir(), temporary]:
         flush(path)
     if final.exists():
@@ -126,13 +137,25 @@ def failure_of(write: Callable[[], None], accelerator: Accelerator) -> str | Non
 
 
 def write_json(value: Any, path: Path, indent: int | None = None) -> None:
-    """Writes a file of JSON, whole or not at all."""
-    write_text(json.dumps(value, indent=indent) + "\n", path)
+    """Writes a file of JSON, whole or not at all; what is infinite, for which JSON has no number, is text: "inf"."""
+    write_text(json.dumps(spelled(value), indent=indent, allow_nan=False) + "\n", path)
+
+
+def spelled(value: Any) -> Any:
+    """A value of JSON with the numbers that are not finite as text."""
+    if isinstance(value, dict):
+        return {name: spelled(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [spelled(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_text(text: str, path: Path) -> None:
     """Writes a file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -308,7 +308,7 @@ class ResumeFile:
         """Fills `table` and `totals`; the number of predictions in them."""
         if self.path is None or not self.path.exists():
             return 0
-        record = json.loads(self.path.read_text())
+        record = json.loads(self.path.read_text(encoding="utf-8"))
         if record["key"] != self.key:
             return 0
         table.load_json(record["votes"])

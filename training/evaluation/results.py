@@ -80,6 +80,6 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     with user_errors(f"{path} is not JSON: ", ValueError):
-        results = json.loads(path.read_text())
+        results = json.loads(path.read_text(encoding="utf-8"))
     require(are_results(results), f"{path} is no list of evaluations as train.py and eval.py write it: move it away")
     return results

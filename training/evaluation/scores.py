@@ -17,6 +17,7 @@ from transformers.utils import PROCESSOR_NAME
 from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmForPuzzleSolving, TrmProcessor, loading
 from modeling_trm.modeling_trm import IGNORE_INDEX
+from modeling_trm.rendering_trm import printable
 from modeling_trm.solving_trm import Plan
 
 from ..errors import require, user_errors
@@ -198,8 +199,9 @@ def report(results: dict[str, Any]) -> str:
     ]
     for name, row in rows:
         low, high = row["exact_accuracy_ci95"]
+        shown = printable(name)[:33]
         lines.append(
-            f"{name[:33]:<34}{row['num_examples']:>8}{row['exact_accuracy']:>9.1%}{f'{low:.1%} – {high:.1%}':>18}"
+            f"{shown:<34}{row['num_examples']:>8}{row['exact_accuracy']:>9.1%}{f'{low:.1%} – {high:.1%}':>18}"
             f"{row['cell_accuracy']:>9.1%}{row['halt_accuracy']:>9.1%}{row['mean_steps']:>7.2f}"
             + "".join(f"{row[name]:>9.1%}" if name in row else " " * 9 for name in own)
         )

@@ -21,6 +21,7 @@ from datasets_scripts.tasks import TASKS, Puzzles
 from ..arguments import TrainArguments, model_arguments
 from ..evaluation.results import read_results
 from ..state import TrainState
+from ..storage import write_text
 
 TEMPLATE = Path(__file__).parents[2] / "model_card.md"
 TRAIN_ARGS, RESULTS, CARD, EVAL_RESULTS = "train_args.json", "results.json", "README.md", ".eval_results/trm.yaml"
@@ -88,16 +89,15 @@ def write_card(folder: Path, repo_id: str | None = None, tag: str | None = None)
         repo_id: the model's name on the Hub; the folder's when not given.
         tag: the revision for the reader to pin.
     """
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     record = folder / TRAIN_ARGS
-    trained = json.loads(record.read_text()) if record.exists() else {}
+    trained = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
     results = read_results(folder / RESULTS)
-    (folder / CARD).write_text(render_card(config, trained, results, repo_id or folder.resolve().name, tag))
+    write_text(render_card(config, trained, results, repo_id or folder.resolve().name, tag), folder / CARD)
     benchmarks = folder / EVAL_RESULTS
     benchmarks.unlink(missing_ok=True)
     if entries := render_eval_results(results):
-        benchmarks.parent.mkdir(exist_ok=True)
-        benchmarks.write_text(entries)
+        write_text(entries, benchmarks)
 
 
 def render_card(

@@ -14,13 +14,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from modeling_trm.console import one_line
 from modeling_trm.hub_trm import (
     HubConflictError,
     HubError,
     HubRepository,
     HubUnreachableError,
     model_files,
-    one_line,
 )
 
 from ..arguments import HubArguments
