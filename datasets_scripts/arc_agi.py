@@ -30,12 +30,12 @@ import numpy as np
 import pyarrow as pa
 
 from datasets_scripts.puzzle_builder import PuzzleBuilder, PuzzleConfig
-from modeling_trm.symmetries_trm import CANVAS_SIZE, FIRST_COLOUR_TOKEN
+from modeling_trm.modeling_trm import IGNORE_INDEX
+from modeling_trm.symmetries_trm import CANVAS_SIZE, FIRST_COLOUR_TOKEN, PAD_TOKEN
 
 BUNDLED_FOLDER = Path(__file__).parent / "data" / "arc"
 NUM_COLOURS = 10
-PAD_TOKEN, END_TOKEN = 0, 1
-NOT_LABELLED = -100
+END_TOKEN = 1
 TESTED_FIRST = ("test", "evaluation2", "evaluation")  # which subset of a folder is the one to be tested on
 
 
@@ -165,9 +165,9 @@ def to_canvas(grid: np.ndarray, top: int = 0, left: int = 0) -> np.ndarray:
 def to_labels(grid: np.ndarray | None) -> np.ndarray:
     """The labels of an output, int8 [900]: its canvas without the padding, or nothing if it is not known."""
     if grid is None:
-        return np.full(CANVAS_SIZE**2, NOT_LABELLED, dtype=np.int8)
+        return np.full(CANVAS_SIZE**2, IGNORE_INDEX, dtype=np.int8)
     canvas = to_canvas(grid)
-    return np.where(canvas == PAD_TOKEN, np.int8(NOT_LABELLED), canvas)
+    return np.where(canvas == PAD_TOKEN, np.int8(IGNORE_INDEX), canvas)
 
 
 def to_grid(canvas: np.ndarray) -> np.ndarray | None:

@@ -21,15 +21,17 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from datasets_scripts.arc_agi import END_TOKEN, NOT_LABELLED, NUM_COLOURS, PAD_TOKEN, Pair, to_grid
+from datasets_scripts.arc_agi import END_TOKEN, NUM_COLOURS, Pair, to_grid
 from datasets_scripts.sampling import ExampleSampler, random_order
 from datasets_scripts.sudoku import token_grids
+from modeling_trm.modeling_trm import IGNORE_INDEX
 from modeling_trm.randomness_trm import random_bits
 from modeling_trm.symmetries_trm import (
     CANVAS_SIZE,
     FIRST_COLOUR_TOKEN,
     FLIPS_COLUMNS,
     FLIPS_ROWS,
+    PAD_TOKEN,
     TRANSPOSES,
     arc_symmetry,
     is_one_of,
@@ -265,7 +267,7 @@ class ArcExamples:
         labels = canvases[:, 1]
         return {
             "input_ids": canvases[:, 0],
-            "labels": torch.where(labels == PAD_TOKEN, NOT_LABELLED, labels),
+            "labels": torch.where(labels == PAD_TOKEN, IGNORE_INDEX, labels),
             "puzzle_ids": puzzle_ids,
         }
 

@@ -36,8 +36,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from datasets_scripts.puzzle_builder import PuzzleBuilder, PuzzleConfig, find_file, puzzle_table
+from modeling_trm.processing_trm import PAD
 
-PAD = "<pad>"
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
 Grid = list[list[str]]
 

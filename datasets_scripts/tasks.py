@@ -14,15 +14,15 @@ from torch import Tensor
 from datasets_scripts import arc_agi, grid, maze, sudoku
 from datasets_scripts.arc_augmentation import AugmentedTasks, tasks_of
 from datasets_scripts.puzzle_builder import PuzzleBuilder, token_grids
+from modeling_trm.modeling_trm import IGNORE_INDEX
 from modeling_trm.rules_trm import BOX_SHAPES, is_solved_maze, is_solved_sudoku
 from modeling_trm.symmetries_trm import (
     FIRST_DIGIT_TOKEN,
+    PAD_TOKEN,
     Symmetry,
     random_dihedral_symmetry,
     random_sudoku_symmetry,
 )
-
-PAD_TOKEN, IGNORED_LABEL = 0, -100
 
 
 @dataclass(frozen=True)
@@ -281,7 +281,7 @@ def load_puzzles(
     builder, described = entry.build(config, data_dir=data_dir, seed=seed, num_train_puzzles=num_train_puzzles)
     table = builder.read(nearest(split, ("train", "test"), "split"), cache_dir)
     input_ids, labels = (torch.from_numpy(token_grids(table.column(name))) for name in ("input_ids", "labels"))
-    labels.masked_fill_(labels == PAD_TOKEN, IGNORED_LABEL)
+    labels.masked_fill_(labels == PAD_TOKEN, IGNORE_INDEX)
     puzzle_ids = augmented_tasks = None
     if "puzzle_ids" in table.column_names:
         puzzle_ids = torch.tensor(table.column("puzzle_ids").to_numpy(), dtype=torch.int64)

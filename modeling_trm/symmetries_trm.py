@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .randomness_trm import random_integers
 
+PAD_TOKEN = 0  # of every vocabulary
 BLANK_TOKEN = 1
 FIRST_DIGIT_TOKEN = 2
 CANVAS_SIZE = 30  # of ARC: every grid lies on a square canvas

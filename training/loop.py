@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 
 from datasets_scripts.tasks import Puzzles
-from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
+from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmOutput, TrmProcessor
 from modeling_trm.modeling_trm import IGNORE_INDEX
 from modeling_trm.solving_trm import NotFiniteError
 
@@ -100,6 +100,220 @@ def train(
         UserError: the recipe does not fit the processes, or what is in the folder; too many steps in a
             row, or an evaluation, were not finite; the model, or the checkpoint to stop with, could not be written.
     """
+    run = Run(args, config, processor, train_puzzles, test_puzzles, accelerator, on_save)
+    stop_reason = None
+    with run.progress:
+        while stop_reason is None and not run.pace.is_over:
+            run.step()
+            stop_reason = run.do_what_is_due()
+    if stop_reason is not None:
+        run.stop(stop_reason)
+        return None
+    run.finish()
+    return run.state
+
+
+class Run:
+    """A run of training: what it needs, one step of it, and what comes between steps. Arguments as of [`train`]."""
+
+    def __init__(
+        self,
+        args: TrainArguments,
+        config: TrmConfig,
+        processor: TrmProcessor,
+        train_puzzles: Puzzles,
+        test_puzzles: Puzzles,
+        accelerator: Accelerator,
+        on_save: Callable[[TrainState, Callable[[Path], None]], None] | None = None,
+    ):
+        check_recipe(args, train_puzzles, test_puzzles, accelerator)
+        self.args, self.processor, self.test_puzzles, self.accelerator = args, processor, test_puzzles, accelerator
+        self.on_save, self.output_dir = on_save, Path(args.output_dir)
+        self.settings = fixed_settings(args, config, train_puzzles)
+        self.schedule = DepthSchedule(args.depth_schedule, config, args.max_steps)
+        self.autocast = build_autocast(args, accelerator)
+
+        torch.manual_seed(args.seed)
+        model = TrmForPuzzleSolving(config).to(accelerator.device).train()
+        if args.init_from is not None and (args.freeze_network or not list_checkpoints(self.output_dir)):
+            train_puzzles = start_from(model, args, train_puzzles)
+        self.augmented_tasks = train_puzzles.augmented_tasks
+        accelerator.wait_for_everyone()  # before damaged checkpoints are renamed
+        average = ExponentialAverage(model, args.ema_decay, args.ema_warmup)
+        self.state = state = TrainState(model, average, build_optimizers(model, args))
+        with self.autocast():
+            resumed = load_checkpoint(state, self.output_dir, accelerator, self.settings, args.resume_anyway)
+        self.pace = Pace(args, state, self.schedule, accelerator)
+        if resumed:
+            accelerator.print(f"going on from {self.pace.place}")
+        else:
+            check_is_free(self.output_dir, args.overwrite)
+        prepare_device(args, state, accelerator)
+        # The puzzle embeddings have sparse gradients, which their optimizer exchanges.
+        self.dense = [parameter for name, parameter in model.named_parameters() if name != PUZZLE_TABLE]
+        copy_from_first([*self.dense, *model.buffers()])
+        self.batches = TrainBatches(train_puzzles, args, model.config, accelerator)
+        if state.carry is None:
+            with self.autocast():
+                state.carry = first_carry(model, self.batches(state.step))
+
+        self.log = TrainLog(self.output_dir / "train_log.jsonl", state.step, accelerator)
+        self.meters, self.stopper = Meters(accelerator), Stopper(accelerator, args.time_limit_minutes)
+        self.holds_finished_model = (self.output_dir / RESULTS).exists()
+        self.save_is_due, self.skipped_in_a_row = False, 0
+        self.start = time.perf_counter() - state.seconds
+        total = args.max_steps if args.finish_minutes is None else None
+        is_silent = not accelerator.is_main_process
+        self.progress = tqdm(total=total, initial=state.step, unit="step", disable=is_silent)
+
+    def step(self) -> None:
+        """One supervision step of the puzzles in work, and one optimizer step."""
+        state, model = self.state, self.state.model
+        self.pace.begin_step()
+        self.set_learning_rates()
+        depth = self.schedule.at(self.pace.position)
+        batch = self.batches(state.step, depth["max_supervision_steps"])
+        with self.autocast():
+            output = model(**batch, carry=self.batches.repose(state.carry, state.step), **depth)
+        output.loss.backward()
+        average_gradients(self.dense)
+        gradient_norm, is_finite = check_step(output.loss, model, self.accelerator)
+        state.carry = output.carry
+        if is_finite:
+            self.skipped_in_a_row = 0
+            if self.args.max_grad_norm is not None:
+                clip_grads_with_norm_(self.dense, self.args.max_grad_norm, gradient_norm)
+            for optimizer in state.optimizers:
+                optimizer.step()
+            state.average.update_parameters(model)
+        else:
+            self.skip(output)
+        model.zero_grad()
+        state.step += 1
+        self.pace.end_step()
+        self.count_seconds()
+        self.meters.update(output, gradient_norm, is_skipped=not is_finite)
+        self.progress.update()
+
+    def set_learning_rates(self) -> None:
+        args, step = self.args, min(self.pace.position + 1, self.args.max_steps)
+        factor = learning_rate_factor(step, args.warmup_steps, args.max_steps, args.min_learning_rate_ratio)
+        for optimizer in self.state.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+
+    def skip(self, output: TrmOutput) -> None:
+        """Gives up the puzzles in work: their states may not be finite either, and the next step would fail too."""
+        self.skipped_in_a_row += 1
+        self.state.carry = replace(output.carry, halted=torch.ones_like(output.carry.halted))
+        if self.skipped_in_a_row == self.args.max_skipped_steps:
+            culprit, step = name_culprit(output.loss, self.state.model), self.state.step + 1
+            raise UserError(
+                f"{culprit} was not finite at step {step}, the last of {self.skipped_in_a_row} such steps in a row "
+                "(all were skipped): the same command with a lower --learning_rate goes on from the last checkpoint"
+            )
+
+    def count_seconds(self) -> None:
+        threads = torch.get_num_threads() if self.accelerator.device.type == "cpu" else 1
+        before, self.state.seconds = self.state.seconds, time.perf_counter() - self.start
+        self.state.device_seconds += (self.state.seconds - before) * threads * self.accelerator.num_processes
+
+    def do_what_is_due(self) -> str | None:
+        """Reports, evaluates and saves between two steps; why training is to stop here, if it is."""
+        step, args, is_last = self.state.step, self.args, self.pace.is_over
+        if (estimate := self.pace.estimate()) is not None:
+            self.tell(estimate)
+        if is_last:
+            self.stopper.limit = float("inf")  # a run that is done is not stopped
+        stop_reason = self.stopper.reason(now=is_last) or self.pace.stop_reason
+        if step % args.log_steps == 0 or is_last:
+            self.report()
+        if args.eval_steps is not None and (step % args.eval_steps == 0 or is_last) and stop_reason is None:
+            self.evaluate()
+            stop_reason = self.stopper.reason(now=True)
+        self.save_is_due |= step % args.save_steps == 0
+        if is_last or stop_reason is not None or (self.save_is_due and self.skipped_in_a_row == 0):
+            self.save(is_last, stop_reason)
+        return stop_reason
+
+    def report(self) -> None:
+        state, means = self.state, self.meters.report()
+        others = {"progress": state.progress, "seconds": state.seconds, "cpu_seconds": time.process_time()}
+        self.log.write(state.step, {**means, **learning_rates(state.optimizers), **others})
+        self.progress.set_postfix_str(progress_line(means))
+
+    def evaluate(self) -> None:
+        """Scores the averaged weights on the first test puzzles, and keeps the best ones; nothing if it is stopped."""
+        state, before = self.state, time.perf_counter()
+        arguments = (state, self.test_puzzles, self.args, self.accelerator, self.args.eval_examples)
+        scores = evaluate_average(*arguments, stopped=self.stopper.requested)
+        if scores:
+            accuracy = scores["exact_accuracy"]
+            self.log.write(state.step, {"eval": scores, "eval_exact_accuracy": accuracy})
+            self.tell(
+                f"step {state.step}: {accuracy:.1%} of {scores['num_examples']} test puzzles exact, "
+                f"{scores['mean_steps']:.1f} steps"
+            )
+            if accuracy > state.best_accuracy:
+                state.best_accuracy = accuracy
+                best = self.output_dir / "checkpoints" / "best"
+                if (failure := failure_of(partial(self.publish, best), self.accelerator)) is not None:
+                    self.tell(f"warning: the best model so far could not be written ({failure})")
+        self.meters.start += time.perf_counter() - before
+
+    def save(self, is_last: bool, stop_reason: str | None) -> None:
+        state, accelerator = self.state, self.accelerator
+        require(
+            are_finite(state.model) and are_finite(state.averaged_model),
+            f"the weights are not finite at step {state.step}, which was not saved: the same command with a lower "
+            "--learning_rate goes on from the last checkpoint",
+        )
+        self.save_is_due = False
+        failure = save_checkpoint(state, self.output_dir, accelerator, self.settings, self.args)
+        if failure is not None:
+            kept = [folder.name for folder in list_checkpoints(self.output_dir)][-1:]
+            self.tell(f"warning: no checkpoint of step {state.step} ({failure}); the last one is {kept or 'missing'}")
+            require(stop_reason is None, f"{stop_reason}: stopped at step {state.step} without a checkpoint")
+        elif self.on_save is not None and not is_last:
+            self.on_save(state, partial(self.write_model, deepcopy(state.averaged_model)))
+
+    def stop(self, reason: str) -> None:
+        """Leaves the averaged weights beside the checkpoint, unless a finished model is there."""
+        if not self.holds_finished_model:
+            failure = failure_of(partial(self.publish, self.output_dir), self.accelerator)
+            if failure is not None:
+                where = self.output_dir
+                self.accelerator.print(f"warning: the model so far could not be written to {where}: {failure}")
+        self.accelerator.print(f"{reason}: stopped at {self.pace.place}; the same command goes on")
+
+    def finish(self) -> None:
+        """Leaves the averaged weights, which are then what is evaluated, in their dtype."""
+        averaged, dtype = self.state.averaged_model, getattr(torch, self.args.weights_dtype)
+        with torch.no_grad():
+            for weight in (*averaged.parameters(), *averaged.buffers()):
+                weight.copy_(weight.to(dtype))
+        failure = failure_of(partial(self.publish, self.output_dir), self.accelerator)
+        require(failure is None, f"the model could not be written to {self.output_dir}: {failure}")
+
+    def publish(self, folder: Path) -> None:
+        if self.accelerator.is_main_process:
+            self.write_model(self.state.averaged_model, folder)
+
+    def write_model(self, model: TrmForPuzzleSolving, folder: Path) -> None:
+        dtype = getattr(torch, self.args.weights_dtype)
+        save_model(model if dtype == torch.float32 else deepcopy(model).to(dtype), self.processor, folder)
+        if self.augmented_tasks:
+            write_json(puzzle_record(self.augmented_tasks), folder / RECORD_NAME)
+
+    def tell(self, line: str) -> None:
+        if self.accelerator.is_main_process:
+            self.progress.write(line)
+
+
+def check_recipe(
+    args: TrainArguments, train_puzzles: Puzzles, test_puzzles: Puzzles, accelerator: Accelerator
+) -> None:
+    """Raises `UserError` where the recipe does not fit the processes or the puzzles."""
     require(
         args.batch_size % accelerator.num_processes == 0,
         f"batch_size={args.batch_size} cannot be divided among {accelerator.num_processes} processes",
@@ -112,190 +326,36 @@ def train(
         not args.repose or train_puzzles.format.random_symmetry is not None,
         "repose=true moves puzzles by the symmetries of their cells, and this task has none",
     )
-    output_dir = Path(args.output_dir)
-    settings = {name: getattr(args, name) for name in FIXED}
-    settings["data"] = digest_of(train_puzzles)
-    fields = config.to_dict()
-    settings |= {f"model.{name}": fields[name] for name in TrmConfig.__annotations__ if name in fields}
-    torch.manual_seed(args.seed)
-    model = TrmForPuzzleSolving(config).to(accelerator.device).train()
-    schedule = DepthSchedule(args.depth_schedule, config, args.max_steps)
-    autocast = build_autocast(args, accelerator)
-    if args.init_from is not None and (args.freeze_network or not list_checkpoints(output_dir)):
-        train_puzzles = start_from(model, args, train_puzzles)
-    accelerator.wait_for_everyone()  # before damaged checkpoints are renamed
-    state = TrainState(
-        model, ExponentialAverage(model, args.ema_decay, args.ema_warmup), build_optimizers(model, args)
+
+
+def check_is_free(output_dir: Path, overwrite: bool) -> None:
+    """Raises `UserError` where a new run would replace a model."""
+    there = [name for name in (SAFE_WEIGHTS_NAME, CONFIG_NAME, CARD) if (output_dir / name).exists()]
+    require(
+        not there or overwrite,
+        f"{output_dir} holds {there[:1]} and no checkpoint to go on from: choose another --output_dir, or train "
+        "over what is there with --overwrite true",
     )
-    with autocast():
-        resumed = load_checkpoint(state, output_dir, accelerator, settings, args.resume_anyway)
-    pace = Pace(args, state, schedule, accelerator)
-    if resumed:
-        accelerator.print(f"going on from {pace.place}")
-    else:
-        there = [name for name in (SAFE_WEIGHTS_NAME, CONFIG_NAME, CARD) if (output_dir / name).exists()]
-        require(
-            not there or args.overwrite,
-            f"{output_dir} holds {there[:1]} and no checkpoint to go on from: choose another --output_dir, or train "
-            "over what is there with --overwrite true",
-        )
+
+
+def prepare_device(args: TrainArguments, state: TrainState, accelerator: Accelerator) -> None:
+    """Compiles, and says what could be faster."""
     hint_at_idle_cores(accelerator)
     if args.mixed_precision == "bf16" and not has_bf16(accelerator.device):
         accelerator.print("this device has no bf16 instructions: training in float32, which takes about twice as long")
     if args.activation_checkpointing:
-        checkpoint_activations(model)
+        checkpoint_activations(state.model)
     if args.compile != "none":
-        compile_network(model, accelerator, whole_step=args.compile == "step")
+        compile_network(state.model, accelerator, whole_step=args.compile == "step")
         if accelerator.device.type == "cuda":  # where evaluations are large enough to be worth it
             compile_network(state.averaged_model, accelerator, batch_sizes_vary=True)
-    # The puzzle embeddings have sparse gradients, which their optimizer exchanges.
-    dense = [parameter for name, parameter in model.named_parameters() if name != PUZZLE_TABLE]
-    copy_from_first([*dense, *model.buffers()])
-    batches = TrainBatches(train_puzzles, args, model.config, accelerator)
-    if state.carry is None:
-        with autocast():
-            state.carry = first_carry(model, batches(state.step))
-    log, meters = TrainLog(output_dir / "train_log.jsonl", state.step, accelerator), Meters(accelerator)
-    save = partial(save_checkpoint, state, output_dir, accelerator, settings, args)
-    stopper = Stopper(accelerator, args.time_limit_minutes)
-    weights_dtype = getattr(torch, args.weights_dtype)
-    is_finished = (output_dir / RESULTS).exists()
 
-    def tell(line: str) -> None:
-        if accelerator.is_main_process:
-            progress.write(line)
 
-    def write_model(model: TrmForPuzzleSolving, folder: Path) -> None:
-        save_model(model if weights_dtype == torch.float32 else deepcopy(model).to(weights_dtype), processor, folder)
-        if train_puzzles.augmented_tasks:
-            write_json(puzzle_record(train_puzzles.augmented_tasks), folder / RECORD_NAME)
-
-    def publish(folder: Path) -> None:
-        if accelerator.is_main_process:
-            write_model(state.averaged_model, folder)
-
-    def leave_unfinished() -> None:
-        """What a stop leaves beside the checkpoint, unless a finished model is there."""
-        if not is_finished:
-            publish(output_dir)
-
-    def record(scores: dict[str, Any]) -> None:
-        log.write(state.step, {"eval": scores, "eval_exact_accuracy": scores["exact_accuracy"]})
-        tell(
-            f"step {state.step}: {scores['exact_accuracy']:.1%} of {scores['num_examples']} test puzzles exact, "
-            f"{scores['mean_steps']:.1f} steps"
-        )
-        if scores["exact_accuracy"] > state.best_accuracy:
-            state.best_accuracy = scores["exact_accuracy"]
-            failure = failure_of(partial(publish, output_dir / "checkpoints" / "best"), accelerator)
-            if failure is not None:
-                tell(f"warning: the best model so far could not be written ({failure})")
-
-    start, seconds_before, device_seconds_before = time.perf_counter(), state.seconds, state.device_seconds
-    devices = accelerator.num_processes * (torch.get_num_threads() if accelerator.device.type == "cpu" else 1)
-    save_is_due, skipped_in_a_row = False, 0
-    total = args.max_steps if args.finish_minutes is None else None
-    progress = tqdm(total=total, initial=state.step, unit="step", disable=not accelerator.is_main_process)
-
-    while not pace.is_over:
-        pace.begin_step()
-        factor = learning_rate_factor(
-            min(pace.position + 1, args.max_steps), args.warmup_steps, args.max_steps, args.min_learning_rate_ratio
-        )
-        for optimizer in state.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor
-
-        depth = schedule.at(pace.position)
-        batch = batches(state.step, depth["max_supervision_steps"])
-        with autocast():
-            output = model(**batch, carry=batches.repose(state.carry, state.step), **depth)
-        output.loss.backward()
-        average_gradients(dense)
-        gradient_norm, is_finite = check_step(output.loss, model, accelerator)
-        state.carry = output.carry
-        if is_finite:
-            skipped_in_a_row = 0
-            if args.max_grad_norm is not None:
-                clip_grads_with_norm_(dense, args.max_grad_norm, gradient_norm)
-            for optimizer in state.optimizers:
-                optimizer.step()
-            state.average.update_parameters(model)
-        else:  # its states may not be finite either, and the next step would fail as well
-            skipped_in_a_row += 1
-            state.carry = replace(output.carry, halted=torch.ones_like(output.carry.halted))
-            if skipped_in_a_row == args.max_skipped_steps:
-                progress.close()
-                raise UserError(
-                    f"{name_culprit(output.loss, model)} was not finite at step {state.step + 1}, the last of "
-                    f"{skipped_in_a_row} such steps in a row (all were skipped): the same command with a lower "
-                    "--learning_rate goes on from the last checkpoint"
-                )
-        model.zero_grad()
-        state.step += 1
-        pace.end_step()
-        seconds = time.perf_counter() - start
-        state.seconds = seconds_before + seconds
-        state.device_seconds = device_seconds_before + seconds * devices
-        meters.update(output, gradient_norm, is_skipped=not is_finite)
-        progress.update()
-
-        is_last = pace.is_over
-        if (estimate := pace.estimate()) is not None:
-            tell(estimate)
-        if is_last:
-            stopper.limit = float("inf")  # a run that is done is not stopped
-        stop_reason = stopper.reason(now=is_last) or pace.stop_reason
-        if state.step % args.log_steps == 0 or is_last:
-            means = meters.report()
-            times = {"seconds": state.seconds, "cpu_seconds": time.process_time()}
-            log.write(state.step, {**means, **learning_rates(state.optimizers), "progress": state.progress, **times})
-            progress.set_postfix_str(progress_line(means))
-        is_due = args.eval_steps is not None and (state.step % args.eval_steps == 0 or is_last)
-        if is_due and stop_reason is None:
-            before = time.perf_counter()
-            try:
-                scores = evaluate_average(
-                    state, test_puzzles, args, accelerator, args.eval_examples, stopped=stopper.requested
-                )
-            except UserError:
-                progress.close()
-                raise
-            stop_reason = stopper.reason(now=True)
-            if scores:  # it was not cut short
-                record(scores)
-            meters.start += time.perf_counter() - before
-        save_is_due |= state.step % args.save_steps == 0
-        must_save = is_last or stop_reason is not None
-        if must_save or (save_is_due and is_finite):
-            if not (are_finite(model) and are_finite(state.averaged_model)):
-                progress.close()
-                raise UserError(
-                    f"the weights are not finite at step {state.step}, which was not saved: the same command with a "
-                    "lower --learning_rate goes on from the last checkpoint"
-                )
-            save_is_due, failure = False, save()
-            if failure is not None:
-                kept = [folder.name for folder in list_checkpoints(output_dir)][-1:]
-                tell(f"warning: no checkpoint of step {state.step} ({failure}); the last one is {kept or 'missing'}")
-                require(stop_reason is None, f"{stop_reason}: stopped at step {state.step} without a checkpoint")
-            elif on_save is not None and not is_last:
-                on_save(state, partial(write_model, deepcopy(state.averaged_model)))
-        if stop_reason is not None:
-            progress.close()
-            failure = failure_of(leave_unfinished, accelerator)
-            if failure is not None:
-                accelerator.print(f"warning: the model so far could not be written to {output_dir}: {failure}")
-            accelerator.print(f"{stop_reason}: stopped at {pace.place}; the same command goes on")
-            return None
-    progress.close()
-    if weights_dtype != torch.float32:
-        with torch.no_grad():  # so that what is written is what is evaluated
-            for weight in (*state.averaged_model.parameters(), *state.averaged_model.buffers()):
-                weight.copy_(weight.to(weights_dtype))
-    failure = failure_of(partial(publish, output_dir), accelerator)
-    require(failure is None, f"the model could not be written to {output_dir}: {failure}")
-    return state
+def fixed_settings(args: TrainArguments, config: TrmConfig, puzzles: Puzzles) -> dict[str, Any]:
+    """What must be the same when a run goes on, by name."""
+    model = config.to_dict()
+    settings = {name: getattr(args, name) for name in FIXED} | {"data": digest_of(puzzles)}
+    return settings | {f"model.{name}": model[name] for name in TrmConfig.__annotations__ if name in model}
 
 
 def digest_of(puzzles: Puzzles) -> str:
