@@ -2,6 +2,7 @@
 """Recipes on top of a base, and the command that compares them at equal time."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -147,6 +148,17 @@ def test_a_result_names_the_command_that_repeats_it(ladder: Path, tmp_path: Path
         assert again[name] == run["results"][name], name
 
 
+def test_equal_steps_in_place_of_equal_time(ladder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "equal"
+    shutil.copytree(ladder, folder, ignore=shutil.ignore_patterns("runs", "RESULTS.md"))
+    run_experiments([str(folder), "--steps", "3", "--output_dir", str(folder / "runs")])
+    for name in ("shallow", "deep"):
+        log = (results_of(folder) / f"{name}.seed-0.jsonl").read_text().splitlines()
+        assert record(folder, name)["max_steps"] == json.loads(log[-1])["step"] == 3
+    text = table(folder, folder / "runs")
+    assert f"`python -m tools.experiments experiments/{folder.name} --steps 3 --seeds 0`" in text
+
+
 def test_what_has_run_is_not_run_again(ladder: Path) -> None:
     before = {path: path.read_bytes() for path in results_of(ladder).glob("*.json")}
     run(ladder)
@@ -173,7 +185,7 @@ def test_the_table_shows_mean_and_every_seed_best_first(tmp_path: Path) -> None:
             for seed, score in enumerate(scores)
         ]
         write(tmp_path / f"{name}.yaml", f"# about {name}\n")
-        own = {"time_limit_minutes": 0.5, "clock": "cpu_seconds", "max_steps": 7, "runs": runs}
+        own = {"limit": {"time_limit_minutes": 0.5}, "clock": "cpu_seconds", "max_steps": 7, "runs": runs}
         write(results_of(tmp_path) / f"{name}.json", json.dumps(own))
     rows = [line for line in table(tmp_path, tmp_path / "runs").splitlines() if line.startswith("| `")]
     assert [row.split("`")[1] for row in rows] == ["high", "middle", "low"]

@@ -23,6 +23,7 @@ from training.errors import UserError
 from training.meters import Meters, TrainLog, progress_line, summary
 from training.state import TrainState
 
+ROOT = Path(__file__).parent.parent
 FIELDS = {
     "step": int,
     "answer_loss": float,
@@ -187,3 +188,12 @@ def test_trackio_receives_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     pytest.importorskip("trackio")
     main(tmp_path / "run", max_steps=4, log_steps=2, report_to="trackio")
     assert (tmp_path / "trackio" / "trm.db").stat().st_size > 0
+
+
+@pytest.mark.process
+def test_curves_need_no_torch_and_the_log_no_tasks() -> None:
+    code = "import sys, {}; print([name for name in {} if name in sys.modules])"
+    for module, heavy in (("tools.plot", ["torch", "transformers"]), ("training.meters", ["datasets_scripts"])):
+        command = [sys.executable, "-c", code.format(module, heavy)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.stdout.strip() == "[]", done.stderr

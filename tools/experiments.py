@@ -3,7 +3,8 @@
 
 Each recipe gets as many steps as fit the time limit, so that every learning-rate schedule ends where the time does: a
 short run measures the time of a step first (what is compiled or loaded before it does not count). On a CPU, time is
-that of the process, which other programs on the machine do not use up; on a GPU it is the clock's.
+that of the process, which other programs on the machine do not use up; on a GPU it is the clock's. With
+`--steps N` they get equal steps instead, so equal samples where their batches are equal.
 
 In `runs/FOLDER/` are RECIPE.json, with the result and the command of every seed, and RECIPE.seed-N.jsonl, the log. The
 table of all of them is RESULTS.md beside the recipes, or, while one of these has no result, in `runs/FOLDER/`. A run
@@ -35,14 +36,17 @@ def main(command_line: list[str]) -> None:
     parser = Parser([], prog="tools.experiments", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("recipes", nargs="+", help="YAML files, or folders of them")
     parser.add_argument("--time_limit_minutes", type=float, default=1.0, help="training time of each run")
+    parser.add_argument("--steps", type=int, help="training steps of each run, in place of the time")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="each recipe runs once with each")
     parser.add_argument("--output_dir", type=Path, default=Path("runs"), help="folder for the results of single runs")
     args = parser.parse_args(command_line)
     require(args.time_limit_minutes > 0, f"time_limit_minutes={args.time_limit_minutes} must be positive")
+    require(args.steps is None or args.steps > 0, f"steps={args.steps} must be positive")
+    limit = {"time_limit_minutes": args.time_limit_minutes} if args.steps is None else {"steps": args.steps}
     recipes = find_recipes(args.recipes)
     for seed in args.seeds:  # every recipe once, before any is repeated
         for recipe in recipes:
-            run_once(recipe, seed, args.time_limit_minutes, args.output_dir)
+            run_once(recipe, seed, limit, args.output_dir)
             text = table(recipe.parent, args.output_dir)
             table_path(recipe.parent, args.output_dir).write_text(text, encoding="utf-8")
     for folder in sorted({recipe.parent for recipe in recipes}):
@@ -61,13 +65,14 @@ def find_recipes(names: list[str]) -> list[Path]:
     return recipes
 
 
-def run_once(recipe: Path, seed: int, minutes: float, output_dir: Path) -> None:
+def run_once(recipe: Path, seed: int, limit: dict[str, Any], output_dir: Path) -> None:
     """Trains and evaluates a recipe with one seed, unless its result is there, and adds the result to the others."""
     output = output_dir / recipe.parent.name / f"{recipe.stem}.json"
-    setting = {"arguments": " ".join(as_flags(read_recipe(recipe))), "time_limit_minutes": minutes, "clock": clock()}
+    setting = {"arguments": " ".join(as_flags(read_recipe(recipe))), "limit": limit, "clock": clock()}
     record = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
     if {name: record.get(name) for name in setting} != setting:
-        record = {**setting, "max_steps": steps_within(60 * minutes, recipe), "runs": []}
+        max_steps = limit.get("steps") or steps_within(60 * limit["time_limit_minutes"], recipe)
+        record = {**setting, "max_steps": max_steps, "runs": []}
     if any(run["seed"] == seed for run in record["runs"]):
         return
     with TemporaryDirectory() as name:
@@ -134,10 +139,8 @@ def table(folder: Path, output_dir: Path) -> str:
         runs = record["runs"]
         scores = [100 * run["results"]["exact_accuracy"] for run in runs]
         seeds = " ".join(str(run["seed"]) for run in runs)
-        minutes = f"{record['time_limit_minutes']:g}"
-        commands.add(
-            f"python -m tools.experiments experiments/{folder.name} --time_limit_minutes {minutes} --seeds {seeds}"
-        )
+        (limit,) = (f"--{name} {value:g}" for name, value in record["limit"].items())
+        commands.add(f"python -m tools.experiments experiments/{folder.name} {limit} --seeds {seeds}")
         places |= {f"{run['results']['device']}, commit {run['results']['commit']}" for run in runs}
         columns = (
             f"`{name}`",

@@ -229,8 +229,14 @@ class Run:
         if step % args.log_steps == 0 or is_last:
             self.report()
         if args.eval_steps is not None and (step % args.eval_steps == 0 or is_last) and stop_reason is None:
-            self.evaluate()
+            before = time.perf_counter()
+            scores = evaluate_average(
+                self.state, self.test_puzzles, args, self.accelerator, args.eval_examples, self.stopper.requested
+            )
             stop_reason = self.stopper.reason(now=True)
+            if scores:  # it was not cut short
+                self.record(scores)
+            self.meters.start += time.perf_counter() - before
         self.save_is_due |= step % args.save_steps == 0
         if is_last or stop_reason is not None or (self.save_is_due and self.skipped_in_a_row == 0):
             self.save(is_last, stop_reason)
@@ -242,24 +248,17 @@ class Run:
         self.log.write(state.step, {**means, **learning_rates(state.optimizers), **others})
         self.progress.set_postfix_str(progress_line(means))
 
-    def evaluate(self) -> None:
-        """Scores the averaged weights on the first test puzzles, and keeps the best ones; nothing if it is stopped."""
-        state, before = self.state, time.perf_counter()
-        arguments = (state, self.test_puzzles, self.args, self.accelerator, self.args.eval_examples)
-        scores = evaluate_average(*arguments, stopped=self.stopper.requested)
-        if scores:
-            accuracy = scores["exact_accuracy"]
-            self.log.write(state.step, {"eval": scores, "eval_exact_accuracy": accuracy})
-            self.tell(
-                f"step {state.step}: {accuracy:.1%} of {scores['num_examples']} test puzzles exact, "
-                f"{scores['mean_steps']:.1f} steps"
-            )
-            if accuracy > state.best_accuracy:
-                state.best_accuracy = accuracy
-                best = self.output_dir / "checkpoints" / "best"
-                if (failure := failure_of(partial(self.publish, best), self.accelerator)) is not None:
-                    self.tell(f"warning: the best model so far could not be written ({failure})")
-        self.meters.start += time.perf_counter() - before
+    def record(self, scores: dict[str, Any]) -> None:
+        """Notes an evaluation, and keeps the weights if it is the best one."""
+        step, accuracy = self.state.step, scores["exact_accuracy"]
+        self.log.write(step, {"eval": scores, "eval_exact_accuracy": accuracy})
+        number, mean_steps = scores["num_examples"], scores["mean_steps"]
+        self.tell(f"step {step}: {accuracy:.1%} of {number} test puzzles exact, {mean_steps:.1f} steps")
+        if accuracy > self.state.best_accuracy:
+            self.state.best_accuracy = accuracy
+            failure = failure_of(partial(self.publish, self.output_dir / "checkpoints" / "best"), self.accelerator)
+            if failure is not None:
+                self.tell(f"warning: the best model so far could not be written ({failure})")
 
     def save(self, is_last: bool, stop_reason: str | None) -> None:
         state, accelerator = self.state, self.accelerator
