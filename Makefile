@@ -1,5 +1,6 @@
 # make demo: train, evaluate and watch a Sudoku solver.   make test: lint, types and the whole test suite.
 # make check: the same without the tests that start processes or take long, in about a minute.
+# make docs: the pages as a site in build/site; a warning is an error.
 PYTHON ?= python3
 BIN := .venv/bin
 CORES := $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
@@ -42,6 +43,9 @@ web-kernels:
 	(printf '// Made by `make web-kernels` of kernels.c, SHA-256 %s.\nexport const KERNELS = "%s";\n' \
 		"$$(sha256sum < $(KERNELS).c | cut -d " " -f 1)" "$$(base64 -w 0 < $(KERNELS).wasm)") > $(KERNELS).js
 	rm $(KERNELS).wasm
+
+docs: .venv/installed-docs
+	$(BIN)/python -m mkdocs build --strict
 
 # One virtual environment; a marker file per set of extras, made anew when the requirements change.
 .venv/installed-%: pyproject.toml constraints.txt
