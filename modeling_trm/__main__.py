@@ -1,35 +1,37 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Solves one puzzle on screen, step by step:  python -m modeling_trm --model runs/sudoku_easy 53..7....6..195...
 
-The puzzle is a string, a file, or standard input. Without `--model` the repository's own `trm-sudoku` solves it.
+The puzzle is a string, a file, or standard input; several are solved one after the other.
+Without `--model` the repository's own `trm-sudoku` solves it.
 """
 
 import argparse
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from transformers.utils import logging
 
 from .console import make_streams_unbreakable, one_line
+from .formats_trm import decode_text
 from .loading import UNLOADABLE, find_model, load_model, load_processor
 from .pipeline_trm import PuzzleSolvingPipeline
+from .processing_trm import TrmProcessor
 
 PICTURES = ("gif", "png", "html")
+BATCH_SIZE = 64  # of many puzzles
 OWN_MODEL = Path(__file__).parents[1] / "trm-sudoku"  # there in a clone, not in an installed package
 
 
 def read_puzzle(given: str) -> str:
     """The puzzle itself: `given`, the text of the file of that name, or standard input for `-`."""
     if given == "-":
-        return sys.stdin.read()
+        stream = getattr(sys.stdin, "buffer", None)
+        return decode_text(stream.read(), "standard input") if stream else sys.stdin.read()
     if os.path.isdir(given):
         raise ValueError(f"{given} is a folder: give a puzzle, or a file that holds one")
-    try:
-        return Path(given).read_text(encoding="utf-8") if os.path.isfile(given) else given
-    except UnicodeDecodeError:
-        raise ValueError(f"{given} holds no text, so no puzzle") from None
+    return decode_text(Path(given).read_bytes(), given) if os.path.isfile(given) else given
 
 
 def is_missing(given: str) -> bool:
@@ -57,6 +59,30 @@ def verdict(solved: bool, verified: bool | None) -> str:
     if solved:
         return "Solved: the answer keeps the rules." if verified else "Solved, the model believes."
     return "The steps ran out before the model was sure" + (", but the answer keeps the rules." if verified else ".")
+
+
+def check(puzzles: list, processor: TrmProcessor) -> None:
+    """Raises `ValueError` for the first of the puzzles that is none for the model, or breaks its rule already."""
+    for number, puzzle in enumerate(puzzles, 1):
+        name = f"puzzle {number}"
+        if fault := processor.fault(processor.encode(puzzle, name)):
+            raise ValueError(f"{name} {fault}")
+
+
+def solve_many(solve: PuzzleSolvingPipeline, puzzles: list, puzzle_id: str | None, options: dict[str, Any]) -> None:
+    """Solves puzzles one after the other: a line each with the answer, whether it is solved, and how sure it is.
+
+    Grids that are no line (ARC) are drawn.
+    """
+    processor, num_solved = solve.processor, 0
+    for result in solve(iter(puzzles), puzzle_ids=puzzle_id, batch_size=BATCH_SIZE, **options):
+        num_solved += result["solved"]
+        if "\n" in result["answer"]:
+            print(processor.render(result, "text"), verdict(result["solved"], result.get("verified")), "", sep="\n")
+        else:
+            outcome = "solved" if result["solved"] else "not solved"
+            print(result["answer"], outcome, f"{result['confidence']:.1%} sure", sep="\t", flush=True)
+    print(f"{num_solved:,} of {len(puzzles):,} solved")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -102,9 +128,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = {name: value for name, value in vars(args).items() if name not in others}
     try:
         puzzle = read_puzzle(args.puzzle)
-        count = len(solve.processor.split(puzzle))
-        if count > 1:
-            return fail(f"these are {count} puzzles: give one, or use the pipeline in Python for many")
+        puzzles = solve.processor.split(puzzle)
+        check(puzzles, solve.processor)
+        if len(puzzles) > 1:
+            if any(getattr(args, name) for name in PICTURES):
+                return fail(f"these are {len(puzzles)} puzzles: a picture is of one")
+            solve_many(solve, puzzles, args.puzzle_id, options)
+            return 0
         result = solve(puzzle, puzzle_ids=args.puzzle_id, return_steps=True, **options)
         pictures = {path: solve.processor.render(result, name) for name in PICTURES if (path := getattr(args, name))}
         for path, picture in pictures.items():

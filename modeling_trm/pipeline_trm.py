@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import Pipeline
 
-from .processing_trm import as_lists
+from .formats_trm import as_lists
 from .rendering_trm import changed_cells
 from .saving_trm import SavingMixin
 

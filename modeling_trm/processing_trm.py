@@ -1,10 +1,8 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """Processor of TRM: a puzzle as a person writes it <-> the tokens the model reads."""
 
-import json
-import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import torch
@@ -12,12 +10,14 @@ from torch import Tensor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
-from .rendering_trm import BLANK, RenderingMixin
+from .formats_trm import Form, as_lists, largest_rectangle, maze_fault, read_grid, split, sudoku_fault
+from .rendering_trm import RenderingMixin
 from .rules_trm import is_solved_maze, is_solved_sudoku
 from .saving_trm import SavingMixin
 from .symmetries_trm import Symmetry, dihedral_view, num_sudoku_symmetries, random_sudoku_symmetry
 
 PAD = "<pad>"
+form_of = lru_cache(maxsize=16)(Form)  # one for each kind of puzzle: its table of spellings is made once
 
 
 class TrmProcessor(SavingMixin, ProcessorMixin, RenderingMixin):
@@ -173,8 +173,8 @@ class TrmProcessor(SavingMixin, ProcessorMixin, RenderingMixin):
         `end_marker` it is the grid inside the canvas, see `to_grid`, a line for each row.
         """
         if self.end_marker is not None:
-            return "\n".join(self._separator.join(row) for row in self.to_grid(tokens))
-        return self._separator.join(self._shown(tokens))
+            return "\n".join(self.form.separator.join(row) for row in self.to_grid(tokens))
+        return self.form.separator.join(self._shown(tokens))
 
     def batch_decode(self, tokens: Tensor | Sequence[Sequence[int]], **kwargs) -> list[str]:
         """The symbols of many answers [batch, height * width], one string each."""
@@ -188,190 +188,47 @@ class TrmProcessor(SavingMixin, ProcessorMixin, RenderingMixin):
         """
         symbols = self._shown(tokens)
         rows = [symbols[start : start + self.width] for start in range(0, len(symbols), self.width)]
-        if self.end_marker is None:
-            return rows
-        best, width = (0, 0), self.width
-        for height, row in enumerate(rows, 1):
-            width = next((cell for cell in range(width) if row[cell] in (self.end_marker, " ")), width)
-            best = max(best, (height, width), key=math.prod)
-        return [row[: best[1]] for row in rows[: best[0]]]
+        return rows if self.end_marker is None else largest_rectangle(rows, {self.end_marker, " "})
 
     def split(self, puzzles: Any) -> list[Any]:
         """The single puzzles in what the user gave: one puzzle, or several."""
-        if isinstance(puzzles, str) and puzzles.lstrip()[:1] in {"{", "["} - set("".join(self.vocabulary)):
-            puzzles = read_json(puzzles)
-        puzzles, cells = as_lists(puzzles), self.height * self.width
-        if isinstance(puzzles, Mapping):
-            return test_inputs(puzzles)
-        if isinstance(puzzles, list) and puzzles and all(isinstance(puzzle, Mapping) for puzzle in puzzles):
-            return [grid for task in puzzles for grid in test_inputs(task)]
-        if isinstance(puzzles, str):
-            lines = [line for line in puzzles.splitlines() if line.strip()]
-            return lines if len(lines) > 1 and any(len(self._read(line)) == cells for line in lines) else [puzzles]
-        if not isinstance(puzzles, list):
-            return [puzzles]
-        first = puzzles[0] if puzzles else None
-        if isinstance(first, str):
-            is_flat = cells > 1 and self._are_symbols(puzzles)
-            return [puzzles] if is_flat or self._are_rows(puzzles) else puzzles
-        is_batch = depth(first) == 2 or (depth(first) == 1 and (len(first) == cells or self._are_rows(first)))
-        return puzzles if is_batch or not puzzles else [puzzles]
+        return split(puzzles, self.form)
 
     def encode(self, puzzle: Any, name: str = "the puzzle") -> list[int]:
         """The tokens of one puzzle, `height * width` of them; a `ValueError` begins with `name`."""
-        rows, token_of = self._rows(puzzle, name), self._token_of
-        for number, row in enumerate(rows, 1):
-            for column, symbol in enumerate(row, 1):
-                if symbol not in token_of:
-                    raise ValueError(
-                        f"{name} has {symbol!r} in row {number}, column {column}; "
-                        f"the known symbols are {' '.join(token_of)}"
-                    )
+        rows = read_grid(puzzle, self.form, name)
         if self.end_marker is not None:
-            width = len(rows[0])
-            rows = [[*row, self.end_marker] for row in rows] + [[self.end_marker] * width]
-        pad = self.vocabulary.index(PAD)
-        canvas = torch.full((self.height + 1, self.width + 1), pad)  # room for the ends of the largest grid
-        for number, row in enumerate(rows):
-            canvas[number, : len(row)] = torch.tensor([token_of[symbol] for symbol in row])
-        return canvas[: self.height, : self.width].flatten().tolist()
+            rows = [[*row, self.end_marker] for row in rows] + [[self.end_marker] * len(rows[0])]
+        token_of = {symbol: token for token, symbol in enumerate(self.vocabulary)}
+        pad, space = token_of[PAD], range(self.width)
+        canvas = [[pad] * self.width for _ in range(self.height)]
+        for cells, row in zip(canvas, rows, strict=False):  # the ends of the largest grid lie outside
+            for column, symbol in zip(space, row, strict=False):
+                cells[column] = token_of[symbol]
+        return [token for cells in canvas for token in cells]
+
+    def fault(self, input_ids: Tensor | Sequence[int]) -> str | None:
+        """Why a puzzle [height * width] can have no answer, such as a digit that is twice in a row; or `None`."""
+        if self.rule == "sudoku":
+            return sudoku_fault(self.to_grid(input_ids), self.box_height, self.box_width)
+        return maze_fault(self.to_grid(input_ids)) if self.rule == "maze" else None
 
     @property
-    def _token_of(self) -> dict[str, int]:
-        tokens = {symbol: token for token, symbol in enumerate(self.vocabulary) if symbol != PAD}
-        return tokens | {alias: tokens[symbol] for alias, symbol in self.aliases.items()}
-
-    @property
-    def _separator(self) -> str:
-        """What stands between the symbols of a text: nothing, if each is one character."""
-        symbols = [symbol for symbol in self.vocabulary if symbol != PAD]
-        if all(len(symbol) == 1 for symbol in symbols):
-            return ""
-        return "\t" if any(" " in symbol for symbol in symbols) else " "
+    def form(self) -> Form:
+        """How puzzles of this kind are written."""
+        return form_of(
+            symbols=tuple(symbol for symbol in self.vocabulary if symbol not in (PAD, self.end_marker)),
+            height=self.height,
+            width=self.width,
+            aliases=tuple(self.aliases.items()),
+            is_sudoku=bool(self.box_height),
+            is_maze=self.rule == "maze",
+            may_be_smaller=self.rule is None,
+        )
 
     def _shown(self, tokens: Tensor | Sequence[int]) -> list[str]:
         shown = [" " if symbol == PAD else symbol for symbol in self.vocabulary]
         return [shown[token] for token in as_lists(tokens)]
-
-    def _read(self, line: str) -> list[str]:
-        """The symbols of a line of text. Blanks are layout, unless a blank is a symbol."""
-        separator, known = self._separator, self._token_of
-        if not separator:
-            return list(line if " " in known else "".join(line.split()))
-        symbols: list[str] = []
-        for word in filter(None, line.split(separator.strip(" ") or None)):
-            is_several = word not in known and set(word) <= set(known)  # those of one character need no separator
-            symbols += word if is_several else [word]
-        return symbols
-
-    def _are_symbols(self, strings: list[Any]) -> bool:
-        """Whether each is a symbol, or a character that should be one: a flat grid."""
-        known = self._token_of
-        return all(isinstance(string, str) and (len(string) == 1 or string in known) for string in strings)
-
-    def _are_rows(self, strings: list[Any]) -> bool:
-        """Whether the strings are the rows of one grid, and not a puzzle each."""
-        if not all(isinstance(string, str) for string in strings) or self._are_symbols(strings):
-            return False
-        if any(len(string.splitlines()) > 1 for string in strings):
-            return False
-        rows = [self._read(string) for string in strings]
-        return len(rows[0]) != self.height * self.width and self._fit(rows)
-
-    def _fit(self, rows: list[list[str]]) -> bool:
-        """Whether rows are a grid of this model's, which without a rule may be smaller than the canvas."""
-        height, width = len(rows), len(rows[0]) if rows else 0
-        if any(len(row) != width for row in rows):
-            return False
-        smaller = self.rule is None and 0 < height <= self.height and 0 < width <= self.width
-        return smaller or (height, width) == (self.height, self.width)
-
-    def _rows(self, puzzle: Any, name: str) -> list[list[str]]:
-        """The symbols of a puzzle, row by row; a `ValueError` if they are no grid of this model's."""
-        if isinstance(puzzle, str):
-            text = without_borders(puzzle) if self.box_height else puzzle
-            rows = [row for line in text.splitlines() if (row := self._read(line))]
-            cells = text.split()
-            if self.box_height and not self._separator and len(cells) == self.height * self.width:
-                rows = [[cell if len(cell) == 1 else BLANK for cell in cells]]  # several digits are pencil marks
-        elif not isinstance(puzzle, list):
-            raise ValueError(f"{name} must be a string, a list or an array, not {type(puzzle).__name__}")
-        elif depth(puzzle) == 2:
-            rows = [[str(symbol) for symbol in row] for row in puzzle]
-            if any(len(row) != len(rows[0]) for row in rows):
-                raise ValueError(f"{name} has rows of {sorted({len(row) for row in rows})} cells: give all as many")
-        elif puzzle and self._are_rows(puzzle):
-            rows = [self._read(row) for row in puzzle]
-        else:
-            rows = [[str(symbol) for symbol in flatten(puzzle)]]
-        is_one_line = isinstance(puzzle, str) and self.end_marker is not None
-        has_shape = len(rows) > 1 or self.height == 1 or is_one_line or depth(puzzle) == 2
-        if has_shape and self._fit(rows):
-            return rows
-        symbols = flatten(rows)
-        if len(symbols) != self.height * self.width:
-            raise ValueError(
-                f"{name} has {len(symbols)} cells, but this model solves {self.height}x{self.width} grids "
-                f"({self.height * self.width} cells)"
-            )
-        return [symbols[start : start + self.width] for start in range(0, len(symbols), self.width)]
-
-
-def as_lists(value: Any) -> Any:
-    """Arrays, tensors, columns, generators and whatever else can be iterated, also inside one another, as lists.
-
-    A row of a data set stands for its question; other dictionaries stay.
-    """
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        question = next((name for name in ("input", "question") if name in value), None)
-        return value if question is None else as_lists(value[question])
-    if isinstance(value, (str, bytes)):
-        return value
-    try:
-        return [as_lists(item) for item in value]
-    except TypeError:  # a single number, or nothing of ours
-        return value
-
-
-def without_borders(text: str) -> str:
-    """A Sudoku that is drawn with lines between its boxes, without them."""
-    lines = [line for line in text.splitlines() if not (set("-=") & set(line) and set(line) <= set("|+-*.:=' \t"))]
-    return "\n".join(lines).replace("|", " ")
-
-
-def read_json(text: str) -> Any:
-    """JSON that is meant to be a puzzle, or several, one after the other or one per line.
-
-    Raises:
-        ValueError: it is broken; in one line.
-    """
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        lines = [line for line in text.splitlines() if line.strip()]
-        try:
-            return [json.loads(line) for line in lines]
-        except json.JSONDecodeError:
-            raise ValueError(f"the puzzle begins like JSON, but is not: {error}") from None
-
-
-def test_inputs(task: Mapping[str, Any]) -> list[Any]:
-    """The grids to solve in an ARC task, `{"train": ..., "test": [{"input": grid}, ...]}`."""
-    try:
-        return [as_lists(pair["input"]) for pair in task["test"]]
-    except (KeyError, TypeError):
-        raise ValueError('a puzzle in JSON must be a grid, or an ARC task {"test": [{"input": grid}, ...]}') from None
-
-
-def depth(value: Any) -> int:
-    """0 for a symbol, 1 for a list of symbols, 2 for a list of those, ..."""
-    return 1 + depth(value[0] if value else "") if isinstance(value, list) else 0
-
-
-def flatten(value: Any) -> list[Any]:
-    return [symbol for item in value for symbol in flatten(item)] if isinstance(value, list) else [value]
 
 
 TrmProcessor.register_for_auto_class()

@@ -74,6 +74,27 @@ def test_a_puzzle_from_a_pipe(folder: Path) -> None:
     check_shown(done.stdout, expected_grids(folder, 1))
 
 
+def test_many_puzzles_are_solved_one_after_the_other(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line each, and what is wrong with any is said before the first is solved."""
+    other = PUZZLE.replace("4", ".")
+    file = tmp_path / "list.csv"
+    file.write_text(
+        f"id,puzzle,solution\n7,{PUZZLE},{'1' * 36}\n# a comment\n8,{other.replace('.', '0')},\n", "utf-16"
+    )
+    assert main(["--model", str(folder), str(file), "--max_steps", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    model = TrmForPuzzleSolving.from_pretrained(folder)
+    answers = PROCESSOR.batch_decode(model.solve(PROCESSOR([PUZZLE, other])["input_ids"], max_steps=2).answers)
+    assert [line.split("\t")[:2] for line in lines[:2]] == [[answer, "not solved"] for answer in answers]
+    assert lines[2:] == ["0 of 2 solved"]
+    file.write_text(f"{PUZZLE}\n{other[:-1]}\n")
+    assert main(["--model", str(folder), str(file)]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and "puzzle 2 has 35 cells" in shown.err
+
+
 def test_a_puzzle_in_a_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "puzzle.txt").write_text(PUZZLE.replace(".", "0") + "\n")
     assert main(["--model", str(folder), str(tmp_path / "puzzle.txt"), "--max_steps", "2"]) == 0
@@ -134,7 +155,8 @@ def test_one_sentence_says_what_became_of_the_puzzle(
         (["--model", "FOLDER", "puzzles/one"], "there is no file puzzles/one, and puzzle 1 has 11 cells"),
         (["--model", "FOLDER", "PLACE"], "is a folder"),
         (["--model", "FOLDER", "BINARY"], "binary holds no text"),
-        (["--model", "FOLDER", "TWO"], "these are 2 puzzles: give one"),
+        (["--model", "FOLDER", "TWO", "--gif", "out.gif"], "these are 2 puzzles: a picture is of one"),
+        (["--model", "FOLDER", "11" + "." * 34], "puzzle 1 has the digit 1 twice in row 1"),
     ],
     ids=[
         "length",
@@ -150,7 +172,8 @@ def test_one_sentence_says_what_became_of_the_puzzle(
         "no file there",
         "a folder",
         "a binary file",
-        "two puzzles",
+        "a picture of two puzzles",
+        "a digit twice",
     ],
 )
 def test_a_mistake_is_one_line(

@@ -1,0 +1,1 @@
+../modeling_trm/formats_trm.py
