@@ -21,7 +21,7 @@ from training.embeddings.transfer import puzzles_of
 from training.errors import require, run_command, user_errors
 from training.evaluation.arc import evaluate_arc, report_arc
 from training.evaluation.results import describe_run, weights_of
-from training.evaluation.scores import check_fit, evaluate, load_model, report
+from training.evaluation.scores import check_fit, evaluate, load_model, load_processor, report
 from training.evaluation.sweeps import parse_sweep, plot_sweep
 from training.publishing.publish import open_for_results, publish_results
 from training.storage import write_json
@@ -46,6 +46,7 @@ def main(command_line: list[str]) -> None:
             seed=args.data_seed,
             num_augmentations=args.num_augmentations,
             max_examples=args.max_examples,
+            processor=load_processor(folder),
         )
     check_fit(folder, model, puzzles)
     accelerator = start_accelerator()

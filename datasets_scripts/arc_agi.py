@@ -226,6 +226,9 @@ class ArcAgi(PuzzleBuilder):
         if self.data_dir is None and not self.config.subsets:
             raise ValueError(f"arc-agi config {self.config.name!r} needs a data_dir with *_challenges.json files")
 
+    def splits(self) -> list[str]:
+        return ["train", "test"]
+
     def tables(self, split: str) -> Iterator[pa.Table]:
         return self._read(split, *self._files())
 

@@ -1,7 +1,7 @@
 # Copyright 2026 The TRM authors. Licensed under the Apache License, Version 2.0.
 """A person's own puzzles: pairs of an input grid (or sequence) and an output grid.
 
-The folder `data_dir` holds `train` and `test` as `.jsonl`, `.csv` (both also `.gz`) or `.parquet`, with the columns
+The folder `data_dir` holds `train` and `test` as any of the files of `datasets_scripts.files`, with the columns
 `input`, `output`, and if wanted `puzzle_id` and `source`. A grid is written in any of these ways:
 
 | written as                                 | is read as                                           |
@@ -9,6 +9,7 @@ The folder `data_dir` holds `train` and `test` as `.jsonl`, `.csv` (both also `.
 | nested lists `[[1, 0], [0, 2]]`            | rows of symbols; a symbol is a number or a string    |
 | a list of strings `["#.", ".o"]`           | rows, one character per cell                         |
 | a string with line breaks `"#.\\n.o"`       | rows, one character per cell                         |
+| the same with blanks `"0 1\\n1 0"`          | rows, a word per cell, if all texts of the file do so |
 | a string of one line, or a list of numbers | a sequence, which is a grid of one row               |
 
 In a CSV file a field that begins with `[` is JSON. The vocabulary (every symbol of the training file, after 0 = pad)
@@ -19,12 +20,10 @@ A `puzzle_id` says which rows follow the same rule, as the demonstrations of one
 embedding, so every id of the test file must be in the training file.
 """
 
-import csv
-import gzip
-import io
+import hashlib
 import json
 import os
-import zlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,12 +32,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import parquet
 
-from datasets_scripts.puzzle_builder import PuzzleBuilder, PuzzleConfig, find_file, puzzle_table
-from modeling_trm.processing_trm import PAD
+from datasets_scripts.files import SUFFIXES, read_rows
+from datasets_scripts.puzzle_builder import PuzzleBuilder, PuzzleConfig, puzzle_table
+from modeling_trm.processing_trm import PAD, TrmProcessor
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
 Grid = list[list[str]]
 
 
@@ -74,53 +72,65 @@ class Canvas:
 # Reading files
 
 
-def read_examples(path: str | Path) -> Iterator[Example]:
-    """The rows of a file.
+def read_examples(path: str | Path, is_separated: bool = False) -> Iterator[Example]:
+    """The rows of a file; its texts have blanks between their symbols if `is_separated`.
 
     Raises:
         ValueError: if the file is unreadable or a grid is none; one line that names the file and the row (the first
             one, a CSV header not counted, is row 1).
     """
-    number = 0
-    try:
-        for number, row in enumerate(_rows(Path(path)), start=1):
-            place = f"{path} row {number}"
-            if not isinstance(row, dict) or not {"input", "output"} <= row.keys():
-                raise ValueError(f"{place}: there is no 'input' and 'output' in it")
-            question, answer = (parse_grid(row[name], f"{place}: the {name}") for name in ("input", "output"))
-            puzzle_id = None if row.get("puzzle_id") in (None, "") else str(row["puzzle_id"])
-            yield Example(place, question, answer, puzzle_id, str(row.get("source") or Path(path).name))
-    except (json.JSONDecodeError, csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} row {number + 1}: {error}") from None
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-        raise ValueError(f"{path}: {str(error).splitlines()[0]}") from None
+    number, source = 0, Path(path).name
+    for number, row in enumerate(read_rows(path), start=1):
+        place = f"{path} row {number}"
+        if not isinstance(row, dict) or not {"input", "output"} <= row.keys():
+            found = f", only {', '.join(map(repr, row))}" if isinstance(row, dict) else ""
+            raise ValueError(f"{place}: there is no 'input' and 'output' in it{found}")
+        try:
+            fields = {name: field_of(row[name]) for name in ("input", "output")}
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"{place}: {error}") from None
+        question, answer = (parse_grid(fields[name], f"{place}: the {name}", is_separated) for name in fields)
+        puzzle_id = None if row.get("puzzle_id") in (None, "") else str(row["puzzle_id"])
+        yield Example(place, question, answer, puzzle_id, str(row.get("source") or source))
     if number == 0:
         raise ValueError(f"{path}: there are no puzzles in this file")
 
 
-def _rows(path: Path) -> Iterator[Any]:
-    if path.suffix == ".parquet":
-        with path.open("rb") as raw:
-            yield from parquet.read_table(raw).to_pylist()
-        return
-    with path.open("rb") as raw:
-        stream = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
-        file = io.TextIOWrapper(stream, "utf-8", newline="")
-        if ".csv" in path.suffixes:
-            for row in csv.DictReader(file, strict=True):
-                yield {name: json.loads(field) if str(field).startswith("[") else field for name, field in row.items()}
-        else:
-            yield from (json.loads(line) for line in file if line.strip())
+def field_of(value: Any) -> Any:
+    """A field of a text file as what it is: one that begins with `[` is JSON, unless a bracket is a symbol."""
+    if not isinstance(value, str) or not value.startswith("["):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        if set(value) & set(',"'):
+            raise
+        return value
 
 
-def parse_grid(value: Any, name: str) -> Grid:
+def separates_by_blanks(path: str | Path) -> bool:
+    """Whether the texts of a file have their symbols apart, as in `0 1 0`: all of them, or a blank is a symbol."""
+    is_separated = False
+    for row in read_rows(path):
+        texts = [row[name] for name in ("input", "output") if isinstance(row, dict) and isinstance(row.get(name), str)]
+        if not texts:
+            break
+        for text in texts:
+            lines = [] if text.startswith("[") else [line for line in text.splitlines() if line]
+            if any(len(line) > 1 and not re.fullmatch(r" *\S+( +\S+)+ *", line) for line in lines):
+                return False
+            is_separated |= any(len(line) > 1 for line in lines)
+    return is_separated
+
+
+def parse_grid(value: Any, name: str, is_separated: bool = False) -> Grid:
     """The rows of a grid written in any of the ways of the module's table.
 
     Raises:
         ValueError: if it is no grid; one line that begins with `name`.
     """
     if isinstance(value, str):
-        value = value.splitlines()
+        value = [line.split() if is_separated else line for line in value.splitlines()]
     if isinstance(value, list) and value and not isinstance(value[0], (str, list)):
         value = [value]
     if not isinstance(value, list) or not value:
@@ -129,6 +139,7 @@ def parse_grid(value: Any, name: str) -> Grid:
     for number, row in enumerate(grid, start=1):
         if len(row) != len(grid[0]):
             raise ValueError(f"{name} has {len(grid[0])} cells in row 1 and {len(row)} in row {number}")
+        row[:] = [int(symbol) if isinstance(symbol, float) and symbol.is_integer() else symbol for symbol in row]
         for symbol in row:
             if not isinstance(symbol, (str, int)) or symbol in (PAD, ""):
                 raise ValueError(f"{name} has {symbol!r:.40} in row {number}; a cell is a number or a string")
@@ -152,7 +163,7 @@ def _infer_canvas(path: str, *version: int) -> Canvas:
     symbols: set[str] = set()
     answers: set[str] = set()
     puzzle_ids: dict[str, None] = {}
-    for example in read_examples(path):
+    for example in read_examples(path, separates_by_blanks(path)):
         for grid in (example.input, example.output):
             height, width = max(height, len(grid)), max(width, len(grid[0]))
             symbols.update(*grid)
@@ -162,6 +173,13 @@ def _infer_canvas(path: str, *version: int) -> Canvas:
     vocabulary = (PAD, *sorted(symbols, key=lambda symbol: (not symbol.isdecimal(), symbol.zfill(9), symbol)))
     answer_tokens = tuple(token for token, symbol in enumerate(vocabulary) if symbol in answers)
     return Canvas(vocabulary, height, width, answer_tokens, tuple(puzzle_ids))
+
+
+def canvas_of(processor: TrmProcessor) -> Canvas:
+    """The canvas of a trained model, on which puzzles are scored without its training file."""
+    vocabulary = tuple(processor.vocabulary)
+    names = tuple(name for name in processor.puzzle_ids or {} if name)
+    return Canvas(vocabulary, processor.height, processor.width, tuple(range(1, len(vocabulary))), names)
 
 
 def encode(grid: Grid, canvas: Canvas, name: str) -> np.ndarray:
@@ -199,16 +217,20 @@ class Grids(PuzzleBuilder):
     SUFFIXES = SUFFIXES
     CONFIGS: ClassVar[list[PuzzleConfig]] = [PuzzleConfig(name="own", description="own puzzles")]
 
-    def __init__(self, *args: Any, **options: Any):
+    def __init__(self, *args: Any, processor: TrmProcessor | None = None, **options: Any):
         super().__init__(*args, **options)
         if self.data_dir is None:
             raise ValueError("the task 'grid' reads your own puzzles: give the folder of their files as data_dir")
-        self.canvas = infer_canvas(find_file(self.data_dir, "train", SUFFIXES))
+        self.canvas = canvas_of(processor) if processor else infer_canvas(self.path("train"))
+
+    def fingerprint(self) -> str:
+        return hashlib.blake2b(f"{super().fingerprint()} {self.canvas}".encode(), digest_size=8).hexdigest()
 
     def make_tables(self, split: str, path: str) -> Iterator[pa.Table]:
         id_of = {puzzle_id: number for number, puzzle_id in enumerate(self.canvas.puzzle_ids, start=1)} | {None: 0}
         input_ids, labels, puzzle_ids, sources = [], [], [], []
-        for example in read_examples(path):
+        is_separated = " " not in self.canvas.vocabulary and separates_by_blanks(path)
+        for example in read_examples(path, is_separated):
             if example.puzzle_id not in id_of:
                 fault = f"the puzzle_id {example.puzzle_id!r} is in no training row, so there is no embedding for it"
                 raise ValueError(f"{example.place}: {fault}; if ids only number the rows, leave them out")

@@ -42,7 +42,7 @@ class HubDataset(datasets.ArrowBasedBuilder):
         return datasets.DatasetInfo(description=config.description, homepage=config.homepage, license=config.license)
 
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
-        tables = {split: self.puzzles.tables(split) for split in ("train", "test")}
+        tables = {split: self.puzzles.tables(split) for split in self.puzzles.splits()}
         return [datasets.SplitGenerator(name=split, gen_kwargs={"tables": found}) for split, found in tables.items()]
 
     def _generate_tables(self, tables: Iterator[pa.Table]) -> Iterator[tuple[tuple[int, int], pa.Table]]:

@@ -44,7 +44,6 @@ HUB_PAGE = "https://huggingface.co/datasets/sapientinc/maze-30x30-hard-1k"
 BUNDLED_FOLDER = Path(__file__).parent / "data" / "maze"
 CHARACTERS = "# SGo"
 BLOCK = 15_000  # cells searched together: so few that torch starts no threads, which would mostly wait for each other
-COLUMNS = ("source", "question", "answer", "rating")
 
 
 # Reading and checking CSV files
@@ -54,7 +53,7 @@ _TOKEN_OF_CHARACTER[list(CHARACTERS.encode())] = np.arange(1, 6)
 
 
 def read_csv(path: str | Path, size: int = 30) -> pa.Table:
-    """Read mazes from a CSV file with the columns source, question, answer, rating; `.gz` is decompressed.
+    """Read mazes from a CSV file, see `puzzle_builder.read_csv`.
 
     Raises:
         ValueError: if the file is unreadable or a maze is illegal; one line that names the file and the row (the
@@ -75,7 +74,7 @@ def read_csv(path: str | Path, size: int = 30) -> pa.Table:
             raise ValueError(f"{path} row {first_row + num_legal}: {fault}")
         return puzzle_table(input_ids, labels, source=batch["source"], rating=batch["rating"].cast(pa.int32()))
 
-    return puzzle_builder.read_csv(path, COLUMNS, checked_table)
+    return puzzle_builder.read_csv(path, checked_table)
 
 
 def maze_tokens(mazes: list[str], size: int) -> np.ndarray:

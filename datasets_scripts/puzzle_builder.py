@@ -2,6 +2,7 @@
 """What all builders share: reading and refusing CSV files, choosing training puzzles, and honest caches."""
 
 import hashlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from huggingface_hub import hf_hub_download
 from pyarrow import csv
 
+from datasets_scripts.files import COMPRESSIONS, UNREADABLE, find_files, open_bytes, open_text
 from modeling_trm import randomness_trm, rules_trm, symmetries_trm
 from modeling_trm.randomness_trm import random_bits
 
@@ -50,7 +53,7 @@ class PuzzleBuilder:
     FILES_CONFIG: ClassVar[str | None] = None  # the only config that reads a data_dir; None if all do
     HUB_REPOSITORY: ClassVar[str | None] = None  # what that config reads without one
     BUNDLED_FOLDER: ClassVar[Path | None] = None  # what the other configs read
-    SUFFIXES: ClassVar[Sequence[str]] = (".csv", ".csv.gz")
+    SUFFIXES: ClassVar[Sequence[str]] = tuple(".csv" + compression for compression in COMPRESSIONS)
 
     def __init__(
         self,
@@ -75,6 +78,8 @@ class PuzzleBuilder:
             if error.name != "datasets":
                 raise
             return pa.concat_tables(self.tables(split))
+        if split not in self.splits():
+            self.path(split)  # says what is missing
         dataset = HubDataset(self, cache_dir)
         dataset.download_and_prepare()
         return dataset.as_dataset(split).data
@@ -82,6 +87,18 @@ class PuzzleBuilder:
     def tables(self, split: str) -> Iterator[pa.Table]:
         """The rows of a split; looks for its file at once."""
         return self.make_tables(split, self.path(split))
+
+    def splits(self) -> list[str]:
+        """The splits there are: of a person's own files one may be missing."""
+        found = []
+        for split in ("train", "test"):
+            try:
+                self.path(split)
+                found.append(split)
+            except FileNotFoundError:
+                if not self.data_dir:
+                    raise
+        return found
 
     def make_tables(self, split: str, path: str | None) -> Iterator[pa.Table]:
         raise NotImplementedError
@@ -97,7 +114,10 @@ class PuzzleBuilder:
                 fault = f"cannot download hf://datasets/{self.HUB_REPOSITORY}/{split}.csv"
                 reason = str(error).splitlines()[0]
                 raise ConnectionError(f"{fault}; a copy can be read from a data_dir ({reason})") from None
-        return str(find_file(self.data_dir or self.BUNDLED_FOLDER, split, self.SUFFIXES))
+        found = find_files(self.data_dir or self.BUNDLED_FOLDER, split, tuple(self.SUFFIXES))
+        if len(found) > 1:
+            raise ValueError(f"{found[0].parent} holds {len(found)} parts of {split}: put them together in one file")
+        return str(found[0])
 
     def choose(self, split: str, table: pa.Table) -> pa.Table:
         """The rows that the split keeps, in their order."""
@@ -121,31 +141,50 @@ class PuzzleBuilder:
         return digest.hexdigest()
 
 
-def find_file(folder: str | Path, split: str, suffixes: Sequence[str]) -> Path:
-    """The file of a split in a folder.
+NAMES = {  # of columns in files from elsewhere
+    "question": ("question", "puzzle", "puzzles", "quiz", "quizzes", "input", "maze"),
+    "answer": ("answer", "solution", "solutions", "output"),
+    "source": ("source",),
+    "rating": ("rating",),
+}
+NOT_RATED = "0"
+
+
+def find_columns(path: Path) -> tuple[dict[str, str], str]:
+    """The name that a CSV file has for each column of ours, and what separates its fields.
 
     Raises:
-        FileNotFoundError: if there is none; one line with the names that were looked for.
+        ValueError: there is no question or no answer; one line with the columns that there are.
     """
-    for suffix in suffixes:
-        path = Path(folder) / f"{split}{suffix}"
-        if path.is_file():
-            return path
-    raise FileNotFoundError(f"there is no {' or '.join(split + suffix for suffix in suffixes)} in {folder}")
+    with open_text(path) as file:
+        header = file.readline()
+    delimiter = max(",;\t", key=header.count)
+    found = [name.strip().strip('"') for name in header.split(delimiter)]
+    named = {name.lower(): name for name in reversed(found)}
+    columns = {ours: named[name] for ours, names in NAMES.items() for name in reversed(names) if name in named}
+    for ours in ("question", "answer"):
+        if header.strip() and ours not in columns:
+            known = " or ".join(map(repr, NAMES[ours]))
+            raise ValueError(f"{path}: there is no column {known}; there are {', '.join(map(repr, found))[:200]}")
+    return columns, delimiter
 
 
 def read_csv(
-    path: str | Path, columns: Sequence[str], to_table: Callable[[pa.RecordBatch, str | Path, int], pa.Table]
+    path: str | Path, to_table: Callable[[pa.RecordBatch, str | Path, int], pa.Table], blanks: str = ""
 ) -> pa.Table:
-    """Read the text columns of a CSV file; `.gz` is decompressed.
+    """Read the puzzles of a CSV file, also compressed, with the columns question, answer, source and rating.
+
+    A file without source has its own name there, one without rating 0; see `NAMES` for other names of columns.
 
     Args:
         to_table: (rows, path, number of the first row) -> their puzzles, or a `ValueError` that names a row.
+        blanks: characters of questions that stand for `.`.
 
     Raises:
         ValueError: if the file is unreadable or a row is illegal; one line that names the file and the row (the first
             one after the header is row 1).
     """
+    path = Path(path)
     wrong_rows: list[csv.InvalidRow] = []
 
     def remember(row: csv.InvalidRow) -> str:
@@ -154,18 +193,29 @@ def read_csv(
 
     tables, num_rows = [], 0
     try:
-        batches = csv.open_csv(
-            path,
-            read_options=csv.ReadOptions(use_threads=False, block_size=16 << 20),
-            parse_options=csv.ParseOptions(invalid_row_handler=remember),
-            convert_options=csv.ConvertOptions(
-                include_columns=columns, column_types=dict.fromkeys(columns, pa.string())
-            ),
-        )
-        for batch in batches:
-            tables.append(to_table(batch, path, num_rows + 1))
-            num_rows += len(batch)
-    except (pa.ArrowException, OSError) as error:
+        columns, delimiter = find_columns(path)
+        with open_bytes(path) as file:
+            batches = csv.open_csv(
+                file,
+                read_options=csv.ReadOptions(use_threads=False, block_size=16 << 20),
+                parse_options=csv.ParseOptions(delimiter=delimiter, invalid_row_handler=remember),
+                convert_options=csv.ConvertOptions(
+                    include_columns=list(columns.values()),
+                    column_types=dict.fromkeys(columns.values(), pa.string()),
+                ),
+            )
+            for batch in batches:
+                ours = {name: batch[theirs] for name, theirs in columns.items()}
+                ours |= {
+                    name: pa.array([default] * len(batch))
+                    for name, default in (("source", path.name), ("rating", NOT_RATED))
+                    if name not in ours
+                }
+                if blanks:
+                    ours["question"] = pc.replace_substring_regex(ours["question"], f"[{re.escape(blanks)}]", ".")
+                tables.append(to_table(pa.RecordBatch.from_pydict(ours), path, num_rows + 1))
+                num_rows += len(batch)
+    except (*UNREADABLE, UnicodeError) as error:
         if wrong_rows:
             row = wrong_rows[0]
             fault = f"{row.actual_columns} columns instead of {row.expected_columns}"

@@ -32,7 +32,6 @@ from modeling_trm.symmetries_trm import BLANK_TOKEN, FIRST_DIGIT_TOKEN, line_per
 
 BUNDLED_FOLDER = Path(__file__).parent / "data" / "sudoku"
 HUB_PAGE, TDOKU_PAGE = "https://huggingface.co/datasets/sapientinc/sudoku-extreme", "https://github.com/t-dillon/tdoku"
-COLUMNS = ("source", "question", "answer", "rating")
 NUM_SAMPLED = 1000  # per split
 NOT_RATED = 0
 
@@ -45,13 +44,13 @@ _TOKEN_OF_CHARACTER[ord("0") : ord("9") + 1] = np.arange(10) + BLANK_TOKEN
 
 
 def read_csv(path: str | Path) -> pa.Table:
-    """Read puzzles from a CSV file with the columns source, question, answer, rating; `.gz` is decompressed.
+    """Read puzzles from a CSV file, see `puzzle_builder.read_csv`.
 
     Raises:
         ValueError: if the file is unreadable or a board is illegal; one line that names the file and the row (the
             first one after the header is row 1).
     """
-    return puzzle_builder.read_csv(path, COLUMNS, _checked_table)
+    return puzzle_builder.read_csv(path, _checked_table, blanks="*_-")
 
 
 def _checked_table(batch: pa.RecordBatch, path: str | Path, first_row: int) -> pa.Table:

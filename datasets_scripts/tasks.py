@@ -15,6 +15,7 @@ from datasets_scripts import arc_agi, grid, maze, sudoku
 from datasets_scripts.arc_augmentation import AugmentedTasks, tasks_of
 from datasets_scripts.puzzle_builder import PuzzleBuilder, token_grids
 from modeling_trm.modeling_trm import IGNORE_INDEX
+from modeling_trm.processing_trm import TrmProcessor
 from modeling_trm.rules_trm import BOX_SHAPES, is_solved_maze, is_solved_sudoku
 from modeling_trm.symmetries_trm import (
     FIRST_DIGIT_TOKEN,
@@ -261,6 +262,7 @@ def load_puzzles(
     num_augmentations: int = 1000,
     max_examples: int | None = None,
     cache_dir: str | Path | None = None,
+    processor: TrmProcessor | None = None,
 ) -> Puzzles:
     """Build a split, or take it from the cache of `datasets` where that is installed, and bring it into memory.
 
@@ -271,6 +273,7 @@ def load_puzzles(
         num_augmentations: the most puzzles that are made of each one and have an identifier of their own (ARC only).
         max_examples: only the first so many rows.
         cache_dir: where `datasets` keeps what it builds.
+        processor: of the model that is to solve them: own grids lie on its canvas then, and need no training file.
 
     Raises:
         ValueError: for an unknown name or an illegal puzzle.
@@ -278,7 +281,10 @@ def load_puzzles(
     """
     entry = TASKS[nearest(task, TASKS, "task")]
     config = config or (entry.data_dir_config if data_dir else entry.default_config)
-    builder, described = entry.build(config, data_dir=data_dir, seed=seed, num_train_puzzles=num_train_puzzles)
+    options = {"processor": processor} if entry.builder is grid.Grids else {}
+    builder, described = entry.build(
+        config, data_dir=data_dir, seed=seed, num_train_puzzles=num_train_puzzles, **options
+    )
     table = builder.read(nearest(split, ("train", "test"), "split"), cache_dir)
     input_ids, labels = (torch.from_numpy(token_grids(table.column(name))) for name in ("input_ids", "labels"))
     labels.masked_fill_(labels == PAD_TOKEN, IGNORE_INDEX)

@@ -171,8 +171,9 @@ def test_the_first_illegal_row_is_named_whatever_its_fault(tmp_path):
     [
         (b"", "Empty CSV file"),
         (f"{HEADER}\n".encode(), "there are no puzzles"),
-        (f"source,question,answer\nx,{QUESTION},{ANSWER}\n".encode(), "Column 'rating'"),
-        (f"a,b\n{QUESTION},{ANSWER}\n".encode(), "Column 'source'"),
+        (f"source,question\nx,{QUESTION}\n".encode(), "no column 'answer' or 'solution' or "),
+        (f"a,b\n{QUESTION},{ANSWER}\n".encode(), "no column 'question' or 'puzzle' or "),
+        (f"a;b\n{QUESTION};{ANSWER}\n".encode(), "; there are 'a', 'b'"),
     ],
 )
 def test_a_file_that_is_no_table_of_puzzles_is_refused(tmp_path, content, message):
@@ -194,7 +195,7 @@ def test_a_truncated_gzip_file_is_refused(tmp_path, keep):
 def test_a_missing_file_is_named(tmp_path):
     write(tmp_path / "train.csv", ROW)
     with pytest.raises(FileNotFoundError, match=r"no test\.csv or test\.csv\.gz in"):
-        load_puzzles("sudoku", "extreme", "train", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+        load_puzzles("sudoku", "extreme", "test", data_dir=tmp_path, cache_dir=tmp_path / "cache")
 
 
 def test_a_config_that_reads_no_files_refuses_a_data_dir(tmp_path):
