@@ -4,6 +4,8 @@
 python -m demos.build web --model trm-sudoku --output_dir site             # any web server serves it
 python -m demos.build web --model trm-sudoku --single_file trm.html        # opens from disk
 python -m demos.build web --model ORG/NAME --push_to_hub ORG/trm-in-a-page  # a static Space of the Hub
+python -m demos.build space --model trm-sudoku --output_dir space          # a Gradio app: python space/app.py
+python -m demos.build space --model ORG/NAME --push_to_hub ORG/trm-demo    # the same as a Space
 """
 
 import argparse
@@ -22,13 +24,15 @@ from modeling_trm import TrmProcessor
 from modeling_trm.hub_trm import HubError, HubRepository
 from training.errors import require, run_command, user_errors
 
-WEB = Path(__file__).parent / "web"
+WEB, SPACE = (Path(__file__).parent / name for name in ("web", "space"))
+ROOT = Path(__file__).parent.parent
 PAGE = ("index.html", "style.css", "app.js")
 MODULES = ("random.js", "kernels.js", "trm.js", "puzzles.js", "solving.js")  # each imports from those before it
 WORKER = "worker.js"
 MODEL_FILES = ("config.json", "processor_config.json", "model.safetensors")  # what the page reads of a model
 BUNDLED = {("maze", 30): ("maze", "hard-sample"), ("sudoku", 6): ("sudoku", "mini-6x6")}  # by rule and width
-SPACE_CARD = """\
+SPACE_NEEDS = ("torch", "transformers", "huggingface_hub", "safetensors", "numpy", "PyYAML")  # beside gradio itself
+PAGE_CARD = """\
 ---
 title: TRM thinks in your browser
 emoji: 🧩
@@ -44,6 +48,27 @@ short_description: A tiny network solves puzzles, step by step
 
 The Tiny Recursive Model ([arXiv 2510.04871](https://arxiv.org/abs/2510.04871)) runs in the page itself: nothing that a
 visitor types leaves the browser.
+"""
+
+
+SPACE_CARD = """\
+---
+title: TRM solves puzzles step by step
+emoji: 🧩
+colorFrom: blue
+colorTo: yellow
+sdk: gradio
+sdk_version: {gradio}
+python_version: "3.11"
+app_file: app.py
+license: apache-2.0
+models: {models}
+tags: [trm, recursive-reasoning]
+short_description: A tiny network solves puzzles, step by step
+---
+
+The Tiny Recursive Model ([arXiv 2510.04871](https://arxiv.org/abs/2510.04871)). Visitors may name any TRM of the Hub;
+the code that a repository brings is never run here. `gradio_client` calls `/solve`.
 """
 
 
@@ -184,8 +209,33 @@ def build_web(args: argparse.Namespace) -> None:
         print(f"wrote {args.output_dir}: python -m http.server -d {args.output_dir}")
     else:
         on_hub = json.dumps([model.name for model in models if model.commit])
-        files["README.md"] = SPACE_CARD.format(models=on_hub).encode()
+        files["README.md"] = PAGE_CARD.format(models=on_hub).encode()
         print(push_space(files, args.push_to_hub, "static"))
+
+
+def build_space(args: argparse.Namespace) -> None:
+    models = [find_model(name, with_weights=False) for name in args.model]
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    on_hub = json.dumps([model.name for model in models if model.commit])
+    settings = {
+        "models": {model.name: model.name if model.commit else model.base for model in models},
+        "examples": [[one["puzzle"], model.name] for model in models for one in model.describe()["examples"]],
+    }
+    files: dict[str, Path | bytes] = {
+        "app.py": SPACE / "app.py",
+        "requirements.txt": "".join(f"{name}=={pinned[name]}\n" for name in SPACE_NEEDS).encode(),
+        "README.md": SPACE_CARD.format(models=on_hub, gradio=pinned["gradio"]).encode(),
+        "space.json": json.dumps(settings, ensure_ascii=False, indent=1).encode(),
+        **{f"modeling_trm/{path.name}": path for path in sorted((ROOT / "modeling_trm").glob("*.py"))},
+    }
+    for model in models:
+        if model.commit is None:
+            files |= {model.base + file: model.folder / file for file in MODEL_FILES}
+    if args.output_dir:
+        write_files(files, Path(args.output_dir))
+        print(f"wrote {args.output_dir}: python {args.output_dir}/app.py")
+    else:
+        print(push_space(files, args.push_to_hub, "gradio"))
 
 
 def main(command_line: list[str]) -> None:
@@ -194,14 +244,17 @@ def main(command_line: list[str]) -> None:
     )
     demos = parser.add_subparsers(required=True, metavar="DEMO")
     web = demos.add_parser("web", help="the page that runs the model in the visitor's browser")
-    web.add_argument(
-        "--model", action="append", required=True, help="a folder, or ORG/NAME of the Hub; may be repeated"
-    )
-    where = web.add_mutually_exclusive_group(required=True)
-    where.add_argument("--output_dir", help="folder for the files of the page")
-    where.add_argument("--single_file", help="one HTML file that holds all")
-    where.add_argument("--push_to_hub", metavar="ORG/NAME", help="a static Space, in one commit")
-    web.set_defaults(build=build_web)
+    space = demos.add_parser("space", help="a Gradio app that runs it on a server")
+    for demo, build in ((web, build_web), (space, build_space)):
+        demo.add_argument(
+            "--model", action="append", required=True, help="a folder, or ORG/NAME of the Hub; may be repeated"
+        )
+        where = demo.add_mutually_exclusive_group(required=True)
+        where.add_argument("--output_dir", help="folder for the files")
+        where.add_argument("--push_to_hub", metavar="ORG/NAME", help="a Space, in one commit")
+        if demo is web:
+            where.add_argument("--single_file", help="one HTML file that holds all")
+        demo.set_defaults(build=build)
     args = parser.parse_args(command_line)
     with user_errors("", OSError):
         args.build(args)
