@@ -55,6 +55,8 @@ def load(model: str) -> PuzzleSolvingPipeline:
             source = str(HERE / source)
         network = TrmForPuzzleSolving.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
         return PuzzleSolvingPipeline(model=network, processor=TrmProcessor.from_pretrained(source))
+    except gr.Error:  # a ValueError too
+        raise
     except (OSError, ValueError) as error:
         raise refuse(f"cannot load {model}: {error}") from error
 
