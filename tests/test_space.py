@@ -99,7 +99,7 @@ def test_in_a_browser(address: str) -> None:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1100, "height": 900})
         page.goto(address)
-        page.get_by_label("Puzzle", exact=True).fill(EASY)
+        page.locator("textarea").first.fill(EASY)
         page.get_by_role("button", name="Solve").click()
         expect(page.get_by_text("keeps the rules")).to_be_visible(timeout=120_000)
         steps = page.frame_locator("iframe")
