@@ -11,6 +11,9 @@ to them in training. Padding in `labels` is -100, as it does not count in the lo
 | `arc-agi-2` | training2, evaluation2, concept                | evaluation2                                        |
 | `kaggle`    | every `*_challenges.json[.gz]` in a `data_dir` | test, evaluation2, evaluation (the first there is) |
 
+A `data_dir` may also hold a JSON file for each task, in sub-folders `training` and `evaluation`, as ARC-AGI has them,
+or in any. The config `kaggle-evaluation` is `kaggle` tested on evaluation, whose solutions are known.
+
 The training split holds the demonstration pairs of all tasks (also of those tested: the paper learns an embedding of
 each) and the test pairs of the others. Where the official builder shuffles tasks by a global random state, ours keeps
 the order of the files, so identifiers do not depend on the hash seed of the process.
@@ -61,14 +64,14 @@ def read_tasks(challenges: str | Path, solutions: str | Path | None = None) -> d
 
     Args:
         challenges: JSON of `{task: {"train": [{"input", "output"}, ...], "test": [{"input"}, ...]}}`; `.gz` is
-            decompressed.
+            decompressed. Or a folder with a JSON file for each task, which has its name.
         solutions: JSON of `{task: [output, ...]}`; without it, the outputs of the tests are those in `challenges`, if
             there are any.
 
     Raises:
         ValueError: if a file is unreadable or a task is illegal; one line that names the file, the task and the pair.
     """
-    contents = read_json(challenges)
+    contents = read_folder(Path(challenges)) if Path(challenges).is_dir() else read_json(challenges)
     if not contents:
         raise ValueError(f"{challenges}: there are no tasks in this file")
     answers = read_json(solutions) if solutions else {}
@@ -96,8 +99,44 @@ def read_tasks(challenges: str | Path, solutions: str | Path | None = None) -> d
     return tasks
 
 
+def folders_of_tasks(folder: Path) -> dict[str, Path]:
+    """The folders of single tasks by subset: `training`, `evaluation`, ... in the folder or its `data`, or itself."""
+    for place in (folder, folder / "data"):
+        named = [place / name for name in (*TESTED_FIRST, "training", "training2")]
+        if found := {path.name: path for path in named if any(path.glob("*.json"))}:
+            return found
+    return {"tasks": folder} if any(files_of_tasks(folder)) else {}
+
+
+def files_of_tasks(folder: Path) -> list[Path]:
+    """A file for each task, also in sub-folders, as ConceptARC has one for each concept."""
+    return sorted(path for depth in ("*", "*/*", "*/*/*") for path in folder.glob(f"{depth}.json"))
+
+
+def read_folder(folder: Path) -> dict[str, Any]:
+    """The tasks of a folder by the names of their files; one that is only a list of pairs is tested on the last."""
+    tasks: dict[str, Any] = {}
+    for path in files_of_tasks(folder):
+        content = parse_json(path)
+        if isinstance(content, list):
+            content = {"train": content[:-1], "test": content[-1:]}
+        if not isinstance(content, dict) or not {"train", "test"} <= content.keys():
+            continue  # such as a list of metadata
+        if path.stem in tasks:
+            raise ValueError(f"{folder}: two files are named {path.name}")
+        tasks[path.stem] = content
+    return tasks
+
+
 def read_json(path: str | Path) -> dict[str, Any]:
     """A JSON object of tasks, from a file that may be gzipped."""
+    contents = parse_json(path)
+    if not isinstance(contents, dict):
+        raise ValueError(f"{path}: a {type(contents).__name__} in place of an object of tasks")
+    return contents
+
+
+def parse_json(path: str | Path) -> Any:
     data = Path(path).read_bytes()
     try:
         text = gzip.decompress(data) if data and str(path).endswith(".gz") else data
@@ -108,8 +147,6 @@ def read_json(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path}: the gzip file is broken or cut off ({error})") from None
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: this is not JSON ({error})") from None
-    if not isinstance(contents, dict):
-        raise ValueError(f"{path}: a {type(contents).__name__} in place of an object of tasks")
     return contents
 
 
@@ -122,7 +159,7 @@ def read_pairs(task: Any, kind: str, where: str) -> list[Pair]:
         name = f"{where} {kind} pair {number}"
         if not isinstance(pair, dict) or "input" not in pair:
             raise ValueError(f"{name}: there is no input")
-        output = read_grid(pair["output"], f"{name} output") if "output" in pair else None
+        output = read_grid(pair["output"], f"{name} output") if pair.get("output") is not None else None
         read.append(Pair(read_grid(pair["input"], f"{name} input"), output))
     return read
 
@@ -219,6 +256,11 @@ class ArcAgi(PuzzleBuilder):
             license="other",
         ),
         ArcConfig(name="kaggle", description="files in the layout of the Kaggle competitions"),
+        ArcConfig(
+            name="kaggle-evaluation",
+            description="files in the layout of the Kaggle competitions, tested on evaluation",
+            tested="evaluation",
+        ),
     ]
 
     def __init__(self, *args: Any, **options: Any):
@@ -237,16 +279,21 @@ class ArcAgi(PuzzleBuilder):
         folder = Path(self.data_dir or BUNDLED_FOLDER)
         found: dict[str, dict[str, Path]] = {"challenges": {}, "solutions": {}}
         for path in sorted(folder.glob("*.json*"), reverse=True):  # of a file and its gzip, the file comes last
-            if match := re.fullmatch(r"(?:.*_)?(\w+?)_(challenges|solutions)\.json(?:\.gz)?", path.name):
+            if match := re.fullmatch(r"(?:.*[_-])?([^\W_]+)[_-](challenges|solutions)\.json(?:\.gz)?", path.name):
                 other = found[match[2]].setdefault(match[1], path)
                 if other.name.removesuffix(".gz") != path.name.removesuffix(".gz"):
                     raise ValueError(f"{folder}: {path.name} and {other.name} are the same subset, {match[1]!r}")
                 found[match[2]][match[1]] = path
+        if not found["challenges"]:
+            found["challenges"] = folders_of_tasks(folder)
         subsets = self.config.subsets or tuple(sorted(found["challenges"]))
         for subset in subsets or ("*",):
             if subset not in found["challenges"]:
-                raise FileNotFoundError(f"there is no *_{subset}_challenges.json or .json.gz in {folder}")
+                missing = f"no *_{subset}_challenges.json or .json.gz in {folder}"
+                raise FileNotFoundError(f"there is {missing}, and no folder of one .json per task")
         tested = self.config.tested or next((name for name in TESTED_FIRST if name in subsets), subsets[0])
+        if tested not in subsets:
+            raise FileNotFoundError(f"{folder}: none of {', '.join(subsets)} is {tested!r}")
         if tested not in TESTED_FIRST and len(subsets) > 1:
             raise ValueError(f"{folder}: none of {', '.join(subsets)} is named {' or '.join(TESTED_FIRST)}")
         return {subset: (found["challenges"][subset], found["solutions"].get(subset)) for subset in subsets}, tested

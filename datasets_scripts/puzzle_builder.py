@@ -134,10 +134,13 @@ class PuzzleBuilder:
         bundled = sorted(self.BUNDLED_FOLDER.glob("*.gz")) if self.BUNDLED_FOLDER else []
         for path in (*map(Path, code), *bundled):
             digest.update(path.read_bytes())
-        for path in sorted(Path(self.data_dir).glob("*")) if self.data_dir else ():
+        depths = ("*", "*/*", "*/*/*")
+        for path in (
+            sorted(path for depth in depths for path in Path(self.data_dir).glob(depth)) if self.data_dir else ()
+        ):
             if path.name.endswith(tuple(self.SUFFIXES)):
                 status = path.stat()
-                digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}".encode())
+                digest.update(f"{path.relative_to(self.data_dir)} {status.st_size} {status.st_mtime_ns}".encode())
         return digest.hexdigest()
 
 

@@ -146,6 +146,41 @@ def test_a_folder_in_the_layout_of_kaggle(tmp_path, subsets, tested):
     assert sorted(splits["train"].source) == sorted([*subsets, *(s for s in subsets if s != tested)])
 
 
+@pytest.mark.parametrize("place", ["", "data/"])
+def test_a_folder_with_a_file_for_each_task(tmp_path, place):
+    """As fchollet/ARC-AGI has them; an output that is null is not known."""
+    hidden = {**TASK, "test": [{"input": [[1]], "output": None}]}
+    pairs = [{"input": [[n]], "output": [[n + 1]]} for n in range(3)]
+    tasks = {"training/a1": TASK, "training/b2": pairs, "evaluation/c3": hidden}
+    for name, content in tasks.items():
+        path = tmp_path / f"{place}{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    options = {"data_dir": tmp_path, "num_augmentations": 1, "cache_dir": tmp_path / "cache"}
+    test, train = (load_puzzles("arc-agi", split=split, **options) for split in ("test", "train"))
+    assert test.source == ["evaluation"] and (test.labels == -100).all()
+    assert test.augmented_tasks.names_of(test.puzzle_ids) == ["c3"]
+    learned = train.augmented_tasks.names_of(train.puzzle_ids)
+    assert [learned.count(name) for name in ("a1", "b2", "c3")] == [1, 3, 1]
+
+
+def test_a_folder_of_tasks_in_any_folders_is_one_subset(tmp_path):
+    for name in ("AboveBelow/AboveBelow1", "Center/Center1"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / f"{name}.json").write_text(json.dumps(TASK))
+    test = load_puzzles("arc-agi", split="test", data_dir=tmp_path, num_augmentations=1, cache_dir=tmp_path / "cache")
+    assert test.source == ["tasks"] * 2
+
+
+def test_the_folder_of_kaggle_can_be_scored_on_evaluation(tmp_path):
+    for subset in ("training", "evaluation", "test"):
+        write(tmp_path, f"{subset}", "challenges", {f"{subset} task": TASK}, "arc-agi-")
+    test = load_puzzles(
+        "arc-agi", "kaggle-evaluation", "test", data_dir=tmp_path, num_augmentations=1, cache_dir=tmp_path / "cache"
+    )
+    assert test.source == ["evaluation"]
+
+
 def test_a_task_in_two_files_is_only_tested(tmp_path):
     write(tmp_path, "test", "challenges", {"x": TASK})
     write(tmp_path, "training", "challenges", {"x": TASK, "y": TASK})
