@@ -253,7 +253,10 @@ def test_rules(sudoku_splits: dict) -> None:
 
 
 def test_reading_puzzles() -> None:
-    """What Python's processor reads, the page reads, to the same tokens; what it refuses, the page refuses."""
+    """The usual forms, to the same tokens as Python's processor; what that refuses, the page refuses.
+
+    Python reads more: other spellings of blanks and walls, files, data sets.
+    """
     sudoku, maze, arc = TrmProcessor.for_sudoku(2, 2), TrmProcessor.for_maze(3), TrmProcessor.for_arc()
     large = TrmProcessor.for_sudoku(3, 4)
     flat = "1..." + ".2.." + "..3." + "...4"
@@ -261,7 +264,7 @@ def test_reading_puzzles() -> None:
         (sudoku, [flat, flat.replace(".", "0"), "1 . . .\n.2..\n..3.\n...4", f" {flat}\n"]),
         (sudoku, ["1 . | . .\n. 2 | . .\n----+----\n. . | 3 .\n. . | . 4", "1 234 2 34 " + "12 " * 12 + "4"]),
         (sudoku, ["[[1,0,0,0],[0,2,0,0],[0,0,3,0],[0,0,0,4]]", flat[:-1], flat[:-1] + "5", flat + ".", "", "[1,"]),
-        (maze, ["S  # #  G", "S  \n# #\n  G", "S  # #  X", "S  # # G"]),
+        (maze, ["S  # #  G", "S  \n# #\n  G", "S  # #  Q", "S  # # G"]),
         (arc, ["[[1,2,3],[4,5,6]]", "123\n456", "7", '{"test": [{"input": [[0, 1], [1, 0]]}], "train": []}', "12x"]),
         (large, ["10 11 12 1 " + ". " * 140, "." * 144, ". " * 143 + "13"]),
     ]
