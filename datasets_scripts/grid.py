@@ -22,6 +22,7 @@ embedding, so every id of the test file must be in the training file.
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -80,8 +81,11 @@ def read_examples(path: str | Path, is_separated: bool = False) -> Iterator[Exam
             one, a CSV header not counted, is row 1).
     """
     number, source = 0, Path(path).name
+    symbols_of = tokens_of_card(Path(path))
     for number, row in enumerate(read_rows(path), start=1):
         place = f"{path} row {number}"
+        if isinstance(row, dict) and {"input_ids", "labels"} <= row.keys():
+            row = from_tokens(row, *symbols_of)
         if not isinstance(row, dict) or not {"input", "output"} <= row.keys():
             found = f", only {', '.join(map(repr, row))}" if isinstance(row, dict) else ""
             raise ValueError(f"{place}: there is no 'input' and 'output' in it{found}")
@@ -94,6 +98,34 @@ def read_examples(path: str | Path, is_separated: bool = False) -> Iterator[Exam
         yield Example(place, question, answer, puzzle_id, str(row.get("source") or source))
     if number == 0:
         raise ValueError(f"{path}: there are no puzzles in this file")
+
+
+def tokens_of_card(path: Path) -> tuple[dict[int, str], int | None]:
+    """What the card of a data set of `datasets_scripts.build` says: the symbol of each token, and the width."""
+    for folder in (path.parent, path.parent.parent):
+        if (card := folder / "README.md").is_file():
+            text = card.read_text(encoding="utf-8", errors="replace")
+            shape = re.search(r"are grids of \d+x(\d+) cells", text)
+            tokens = re.search(r"^Their tokens are (.*)\.$", text, re.MULTILINE)
+            if shape and tokens:
+                found = re.findall(r"(?:^|, )(\d+) = `(.+?)`(?=, \d+ = `|$)", tokens[1])
+                return {int(token): symbol for token, symbol in found}, int(shape[1])
+    return {}, None
+
+
+def from_tokens(row: dict[str, Any], symbols: dict[int, str], width: int | None) -> dict[str, Any]:
+    """A row of tokens as one of grids; without a card a symbol is its number, and the canvas a square."""
+    if not isinstance(row["input_ids"], list) or not isinstance(row["labels"], list):
+        return row
+    width = width or math.isqrt(len(row["input_ids"]))
+
+    def grid(tokens: list[int]) -> Grid:
+        rows = [tokens[start : start + width] for start in range(0, len(tokens), width)]
+        cells = [[symbols.get(token, str(token)) for token in row if token > 0] for row in rows]
+        return [row for row in cells if row]
+
+    names = {"puzzle_id": row.get("puzzle_ids") or None, "source": row.get("source")}
+    return names | {"input": grid(row["input_ids"]), "output": grid(row["labels"])}
 
 
 def field_of(value: Any) -> Any:

@@ -74,7 +74,7 @@ def read_csv(path: str | Path, size: int = 30) -> pa.Table:
             raise ValueError(f"{path} row {first_row + num_legal}: {fault}")
         return puzzle_table(input_ids, labels, source=batch["source"], rating=batch["rating"].cast(pa.int32()))
 
-    return puzzle_builder.read_csv(path, checked_table)
+    return puzzle_builder.read_csv(path, checked_table, CHARACTERS)
 
 
 def maze_tokens(mazes: list[str], size: int) -> np.ndarray:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from huggingface_hub import hf_hub_download
-from pyarrow import csv
+from pyarrow import csv, parquet
 
 from datasets_scripts.files import COMPRESSIONS, UNREADABLE, find_files, open_bytes, open_text
 from modeling_trm import randomness_trm, rules_trm, symmetries_trm
@@ -53,7 +53,7 @@ class PuzzleBuilder:
     FILES_CONFIG: ClassVar[str | None] = None  # the only config that reads a data_dir; None if all do
     HUB_REPOSITORY: ClassVar[str | None] = None  # what that config reads without one
     BUNDLED_FOLDER: ClassVar[Path | None] = None  # what the other configs read
-    SUFFIXES: ClassVar[Sequence[str]] = tuple(".csv" + compression for compression in COMPRESSIONS)
+    SUFFIXES: ClassVar[Sequence[str]] = (*(".csv" + compression for compression in COMPRESSIONS), ".parquet")
 
     def __init__(
         self,
@@ -163,24 +163,34 @@ def find_columns(path: Path) -> tuple[dict[str, str], str]:
         header = file.readline()
     delimiter = max(",;\t", key=header.count)
     found = [name.strip().strip('"') for name in header.split(delimiter)]
+    return (name_columns(path, found) if header.strip() else {}), delimiter
+
+
+def name_columns(path: Path, found: Sequence[str]) -> dict[str, str]:
+    """Which of the columns found is which of ours; see `find_columns`."""
     named = {name.lower(): name for name in reversed(found)}
     columns = {ours: named[name] for ours, names in NAMES.items() for name in reversed(names) if name in named}
     for ours in ("question", "answer"):
-        if header.strip() and ours not in columns:
+        if ours not in columns:
             known = " or ".join(map(repr, NAMES[ours]))
             raise ValueError(f"{path}: there is no column {known}; there are {', '.join(map(repr, found))[:200]}")
-    return columns, delimiter
+    return columns
 
 
 def read_csv(
-    path: str | Path, to_table: Callable[[pa.RecordBatch, str | Path, int], pa.Table], blanks: str = ""
+    path: str | Path,
+    to_table: Callable[[pa.RecordBatch, str | Path, int], pa.Table],
+    characters: str,
+    blanks: str = "",
 ) -> pa.Table:
     """Read the puzzles of a CSV file, also compressed, with the columns question, answer, source and rating.
 
-    A file without source has its own name there, one without rating 0; see `NAMES` for other names of columns.
+    A parquet file is read too, with these columns or with tokens, as `datasets_scripts.build` writes them. A file
+    without source has its own name there, one without rating 0; see `NAMES` for other names of columns.
 
     Args:
         to_table: (rows, path, number of the first row) -> their puzzles, or a `ValueError` that names a row.
+        characters: the one of each token but padding.
         blanks: characters of questions that stand for `.`.
 
     Raises:
@@ -189,35 +199,18 @@ def read_csv(
     """
     path = Path(path)
     wrong_rows: list[csv.InvalidRow] = []
-
-    def remember(row: csv.InvalidRow) -> str:
-        wrong_rows.append(row)
-        return "error"
-
     tables, num_rows = [], 0
     try:
-        columns, delimiter = find_columns(path)
-        with open_bytes(path) as file:
-            batches = csv.open_csv(
-                file,
-                read_options=csv.ReadOptions(use_threads=False, block_size=16 << 20),
-                parse_options=csv.ParseOptions(delimiter=delimiter, invalid_row_handler=remember),
-                convert_options=csv.ConvertOptions(
-                    include_columns=list(columns.values()),
-                    column_types=dict.fromkeys(columns.values(), pa.string()),
-                ),
-            )
-            for batch in batches:
-                ours = {name: batch[theirs] for name, theirs in columns.items()}
-                ours |= {
-                    name: pa.array([default] * len(batch))
-                    for name, default in (("source", path.name), ("rating", NOT_RATED))
-                    if name not in ours
-                }
-                if blanks:
-                    ours["question"] = pc.replace_substring_regex(ours["question"], f"[{re.escape(blanks)}]", ".")
-                tables.append(to_table(pa.RecordBatch.from_pydict(ours), path, num_rows + 1))
-                num_rows += len(batch)
+        for columns in (
+            _parquet_columns(path, characters) if path.suffix == ".parquet" else _csv_columns(path, wrong_rows)
+        ):
+            count = len(columns["question"])
+            for name, default in (("source", path.name), ("rating", NOT_RATED)):
+                columns.setdefault(name, pa.array([default] * count))
+            if blanks:
+                columns["question"] = pc.replace_substring_regex(columns["question"], f"[{re.escape(blanks)}]", ".")
+            tables.append(to_table(pa.RecordBatch.from_pydict(columns), path, num_rows + 1))
+            num_rows += count
     except (*UNREADABLE, UnicodeError) as error:
         if wrong_rows:
             row = wrong_rows[0]
@@ -227,6 +220,46 @@ def read_csv(
     if num_rows == 0:
         raise ValueError(f"{path}: there are no puzzles in this file")
     return pa.concat_tables(tables)
+
+
+def _csv_columns(path: Path, wrong_rows: list[csv.InvalidRow]) -> Iterator[dict[str, pa.Array]]:
+    """The columns of a CSV file under our names, many rows at a time; a row of another length is put into the list."""
+
+    def remember(row: csv.InvalidRow) -> str:
+        wrong_rows.append(row)
+        return "error"
+
+    columns, delimiter = find_columns(path)
+    with open_bytes(path) as file:
+        batches = csv.open_csv(
+            file,
+            read_options=csv.ReadOptions(use_threads=False, block_size=16 << 20),
+            parse_options=csv.ParseOptions(delimiter=delimiter, invalid_row_handler=remember),
+            convert_options=csv.ConvertOptions(
+                include_columns=list(columns.values()), column_types=dict.fromkeys(columns.values(), pa.string())
+            ),
+        )
+        for batch in batches:
+            yield {name: batch[theirs] for name, theirs in columns.items()}
+
+
+def _parquet_columns(path: Path, characters: str) -> Iterator[dict[str, pa.Array]]:
+    """The columns of a parquet file under our names, as text."""
+    with path.open("rb") as raw:
+        file = parquet.ParquetFile(raw)
+        has_tokens = {"input_ids", "labels"} <= set(file.schema_arrow.names)
+        tokens = {"question": "input_ids", "answer": "labels"} if has_tokens else {}
+        columns = name_columns(path, file.schema_arrow.names) if not has_tokens else {}
+        columns |= {name: name for name in ("source", "rating") if name in file.schema_arrow.names}
+        for batch in file.iter_batches():
+            read = {name: batch[theirs].cast(pa.string()) for name, theirs in columns.items()}
+            yield read | {name: _as_text(batch[theirs], characters) for name, theirs in tokens.items()}
+
+
+def _as_text(tokens: pa.Array, characters: str) -> pa.Array:
+    """Lists of tokens as strings; a token that means nothing is `?`."""
+    known = dict(enumerate(characters, start=1))
+    return pa.array(["".join(known.get(token, "?") for token in row) for row in tokens.to_pylist()], pa.string())
 
 
 def puzzle_table(input_ids: np.ndarray, labels: np.ndarray, **columns: pa.Array) -> pa.Table:

@@ -50,7 +50,7 @@ def read_csv(path: str | Path) -> pa.Table:
         ValueError: if the file is unreadable or a board is illegal; one line that names the file and the row (the
             first one after the header is row 1).
     """
-    return puzzle_builder.read_csv(path, _checked_table, blanks="*_-")
+    return puzzle_builder.read_csv(path, _checked_table, ".123456789", blanks="*_-")
 
 
 def _checked_table(batch: pa.RecordBatch, path: str | Path, first_row: int) -> pa.Table:

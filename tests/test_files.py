@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datasets_scripts.build import build
 from datasets_scripts.files import find_files, read_rows
 from datasets_scripts.grid import infer_canvas
 from datasets_scripts.tasks import load_puzzles
@@ -159,3 +160,30 @@ def test_headers_and_blanks_of_sudoku_files(tmp_path, header, row, blank, encodi
     assert processor.batch_decode(puzzles.input_ids) == [QUESTION]
     assert processor.batch_decode(puzzles.labels) == [ANSWER]
     assert puzzles.source == ["test.csv"]
+
+
+def test_what_was_built_is_read(tmp_path):
+    """Tokens with the card that says what they mean."""
+    rows = [{"input": ["#. ", "..."], "output": ["=", "`"]}, {"input": [", ", "##"], "output": ["12"], "source": "x"}]
+    own = tmp_path / "own"
+    for split in ("train", "test"):
+        pack(own / f"{split}.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    build("grid", None, tmp_path / "built", command="x", data_dir=str(own))
+    for split in ("train", "test"):
+        first, again = (load("grid", tmp_path / name, split) for name in ("own", "built"))
+        assert again.format.processor == first.format.processor
+        assert again.input_ids.tolist() == first.input_ids.tolist()
+        assert again.labels.tolist() == first.labels.tolist()
+        assert again.source == first.source
+
+
+@pytest.mark.parametrize("task", ["sudoku", "maze"])
+def test_built_puzzles_with_a_rule_are_read(tmp_path, task):
+    first = load_puzzles(task, "hard-sample", "test", max_examples=3)
+    columns = {"input_ids": first.input_ids.tolist(), "labels": first.labels.tolist(), "source": first.source}
+    (tmp_path / "hard-sample").mkdir()
+    dataset = datasets.Dataset.from_dict(columns | {"rating": [1, 2, 3]})
+    dataset.to_parquet(tmp_path / "hard-sample" / "test-00000-of-00001.parquet")
+    again = load(task, tmp_path, "test")
+    assert again.input_ids.tolist() == first.input_ids.tolist() and again.source == first.source
+    assert again.labels.tolist() == first.labels.tolist()

@@ -194,7 +194,9 @@ def test_a_truncated_gzip_file_is_refused(tmp_path, keep):
 
 def test_a_missing_file_is_named(tmp_path):
     write(tmp_path / "train.csv", ROW)
-    with pytest.raises(FileNotFoundError, match=r"no test\.csv or test\.csv\.gz in"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no test\.csv or test\.csv\.gz or test\.parquet in .*, only train\.csv"
+    ):
         load_puzzles("sudoku", "extreme", "test", data_dir=tmp_path, cache_dir=tmp_path / "cache")
 
 
