@@ -80,7 +80,7 @@ def main(command_line: list[str]) -> None:
         with user_errors("", ValueError):
             scores = run(model, puzzles, batch_size=args.batch_size, accelerator=accelerator, **options | setting)
         results = {
-            "model": args.model,
+            "model": Path(folder).resolve().name if folder == args.model else args.model,
             "revision": args.revision,
             "task": args.task,
             "dataset": puzzles.config,

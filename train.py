@@ -63,6 +63,9 @@ def main(command_line: list[str]) -> None:
     processor = TrmProcessor(**puzzle_format.processor, puzzle_ids=None if set(row_of_id) == {""} else row_of_id)
     config = build_config_of(model_args, puzzle_format, splits["train"].num_puzzles)
     accelerator = build_accelerator(args)
+    chosen = "" if args.num_train_puzzles is None else ", the most that num_train_puzzles takes of all there are"
+    chosen = chosen if len(splits["train"]) == args.num_train_puzzles else ""
+    accelerator.print(f"training on {len(splits['train']):,} puzzles{chosen}")
     fields = {**vars(args), **vars(model_args)}  # trackers know numbers and strings
     accelerator.init_trackers(
         "trm", config={name: str(value) if isinstance(value, list) else value for name, value in fields.items()}
@@ -81,7 +84,7 @@ def main(command_line: list[str]) -> None:
         if state is not None and scores:
             state.best_accuracy = max(state.best_accuracy, scores.get("exact_accuracy", -1.0))
             results = {
-                "model": args.output_dir,
+                "model": output_dir.resolve().name,
                 "task": args.task,
                 "dataset": splits["test"].config,
                 "dataset_id": record(state)["data"]["dataset_id"],

@@ -209,7 +209,10 @@ def main(command_line: list[str]) -> None:
     repository = HubRepository(args.push_to_hub, "dataset") if args.push_to_hub else None
     if repository is not None:
         repository.create(args.hub_private)
-    command, folder = shlex.join(["python", "-m", "datasets_scripts.build", *command_line]), Path(args.output_dir)
+    folder = Path(args.output_dir)
+    public = {args.data_dir: Path(args.data_dir).resolve().name if args.data_dir else "", args.output_dir: folder.name}
+    words = [public.get(word, word) for word in command_line]  # where it lies here is nobody else's business
+    command = shlex.join(["python", "-m", "datasets_scripts.build", *words])
     entry = TASKS[nearest(args.task, TASKS, "task")]
     config = args.config or (entry.data_dir_config if args.data_dir else entry.default_config)
     if repository is None or not was_built_by(command, folder):

@@ -2,12 +2,21 @@
 """Configuration of TRM, the Tiny Recursive Model (arXiv 2510.04871)."""
 
 import math
+from difflib import get_close_matches
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
+from transformers.utils import logging
 
 from .saving_trm import SavingMixin
+
+logger = logging.get_logger(__name__)
+OF_TRANSFORMERS = {
+    *("model_type", "auto_map", "custom_pipelines", "name_or_path", "transformers_version", "torch_dtype"),
+    *("output_attentions", "output_hidden_states", "attn_implementation", "quantization_config"),
+}
+LARGEST, MOST_LAYERS = 2**24, 2**10  # beyond reason: refused before anything is allocated
 
 
 @strict
@@ -154,6 +163,12 @@ class TrmConfig(SavingMixin, PreTrainedConfig):
             self.token_mixer_intermediate_size = default_glu_size(self.seq_len + self.prefix_len)
         if self.max_solve_steps is None:
             self.max_solve_steps = self.max_supervision_steps
+        known = set(type(self).__annotations__)
+        for name in kwargs:
+            if nearest := get_close_matches(name, known, n=1, cutoff=0.85):
+                raise ValueError(f"TRM's configuration has no field {name!r}; did you mean {nearest[0]!r}?")
+            if name not in OF_TRANSFORMERS and not name.startswith("_") and not hasattr(type(self), name):
+                logger.warning(f"TRM's configuration has no field {name!r}, which changes nothing")
         super().__post_init__(**kwargs)
 
     @property
@@ -171,6 +186,13 @@ class TrmConfig(SavingMixin, PreTrainedConfig):
         for name in at_least_one.split():
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        for name, hint in type(self).__annotations__.items():
+            value = getattr(self, name)
+            if hint in (int, int | None) and value is not None and value > LARGEST:
+                raise ValueError(f"{name}={value} must be at most {LARGEST:,}")
+        for name in ("num_hidden_layers", "num_answer_layers"):
+            if getattr(self, name) > MOST_LAYERS:
+                raise ValueError(f"{name}={getattr(self, name)} must be at most {MOST_LAYERS:,}")
         not_negative = "num_answer_layers puzzle_embedding_size num_puzzle_tokens num_register_tokens halt_loss_weight"
         for name in not_negative.split():
             if not getattr(self, name) >= 0:

@@ -24,7 +24,7 @@ from .processing_trm import TrmProcessor
 SHARDS = ("model-*.safetensors", "model.safetensors.index.json")
 UNLOADABLE = (
     *(ValueError, OSError, SafetensorError, StrictDataclassError, HTTPError),
-    *(TypeError, AttributeError, KeyError, RuntimeError),  # of a config.json with values of other kinds
+    *(TypeError, AttributeError, LookupError, RuntimeError),  # of a config.json with values of other kinds
 )
 
 

@@ -188,6 +188,7 @@ class SolvingMixin:
 
 
 COUNTS = ("batch_size", "max_steps", "min_steps", "attempts")
+MOST = 2**24  # of each: beyond reason, and refused before anything is allocated
 OPTION_KINDS: list[tuple[tuple[str, ...], Any, str]] = [
     ((*COUNTS, "seed"), Integral, "an integer"),
     (("noise_std", "halt_threshold"), Real, "a number"),
@@ -220,8 +221,8 @@ class Plan:
                 if not isinstance(value := getattr(self, name), kinds):
                     raise ValueError(f"{name}={value!r} must be {wanted}")
         for name in COUNTS:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+            if not 1 <= getattr(self, name) <= MOST:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1 and at most {MOST:,}")
         if self.min_steps > self.max_steps:
             raise ValueError(f"min_steps={self.min_steps} must not be above max_steps={self.max_steps}")
         if not 0 <= self.noise_std < float("inf"):

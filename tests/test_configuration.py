@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import tiny_config
 
-from modeling_trm import TrmConfig, TrmForPuzzleSolving
+from modeling_trm import TrmConfig, TrmForPuzzleSolving, configuration_trm
 
 
 def test_defaults_are_the_papers() -> None:
@@ -233,3 +233,13 @@ def test_loading_a_changed_file_validates_it(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"num_attention_heads": 8', '"num_attention_heads": 7'))
     with pytest.raises(StrictDataclassError, match="num_attention_heads=7"):
         TrmConfig.from_pretrained(tmp_path)
+
+
+def test_unknown_fields_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="no field 'hiden_size'; did you mean 'hidden_size'"):
+        TrmConfig(hiden_size=64)
+    said: list[str] = []
+    monkeypatch.setattr(configuration_trm.logger, "warning", said.append)
+    assert TrmConfig.from_dict(TrmConfig().to_dict()).hidden_size == 512 and not said
+    TrmConfig(flavour="vanilla")
+    assert said == ["TRM's configuration has no field 'flavour', which changes nothing"]

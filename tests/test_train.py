@@ -2,9 +2,11 @@
 """What a run of train.py leaves, how it stops, and what it refuses."""
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -202,7 +204,12 @@ def test_mistakes_in_the_command_are_named(words: list[str], named: str) -> None
 
 def test_mistakes_in_a_recipe_are_named(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
-    for text, named in (("max_stepss: 3", "'max_steps'"), ("- 1", "fields"), ("a: [", "YAML"), ("seed: x", "seed")):
+    bomb = "a: &a [1]\nb: &b [*a, *a]\nseed: [*b, *b]"
+    for text, named in (
+        *(("max_stepss: 3", "'max_steps'"), ("- 1", "fields"), ("a: [", "YAML"), ("seed: x", "seed")),
+        *((bomb, "neither a value"), ("seed: " + "[" * 10_000, "YAML"), ("seed: " + "1" * 5000, "digits")),
+        *(("seed: 2.5", "seed"), ("batch_size: 1e30", "batch_size"), ("1: 2", "neither a value")),
+    ):
         recipe.write_text(text)
         with pytest.raises(UserError) as caught:
             parse_arguments([TrainArguments, model_arguments()], ["--config", str(recipe)])
@@ -217,6 +224,57 @@ def test_the_command_line_wins_over_the_recipe(tmp_path: Path) -> None:
     )
     assert (args.max_steps, args.learning_rate, args.use_muon, args.augment) == (4, 1e-3, True, False)
     assert model_args.hidden_size == 64
+
+
+def test_values_mean_what_yaml_and_argparse_users_expect(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "mixed_precision: no\nreport_to: none\neval_halt_threshold: -.inf\nmax_grad_norm: ~\nuse_muon: no\n"
+        "augment: false\nmax_steps: 1_000\nlearning_rate: 1e-3\nnum_train_puzzles: null\nmax_skipped_steps: null\n"
+        "output_dir: 2026-11-28\neval_steps: 5\n"
+    )
+    words = ["--config", str(recipe), "--save_steps", "1e3", "--halt_threshold", "-1e-3", "--eval_steps", "none"]
+    args, model_args = parse_arguments([TrainArguments, model_arguments()], words)
+    assert (args.mixed_precision, args.report_to, args.eval_halt_threshold) == ("no", "none", -math.inf)
+    assert (args.max_grad_norm, args.use_muon, args.augment) == (None, False, False)
+    assert (args.max_steps, args.learning_rate, args.max_skipped_steps) == (1000, 1e-3, 10)
+    assert (args.num_train_puzzles, args.output_dir, args.save_steps) == (None, "2026-11-28", 1000)
+    assert (model_args.halt_threshold, args.eval_steps) == (-1e-3, None)
+    recipe.write_bytes("# für".encode("latin-1"))
+    with pytest.raises(UserError, match="is not YAML: 'utf-8' codec"):
+        parse_arguments([TrainArguments], ["--config", str(recipe)])
+
+
+def test_own_grids_are_used_whole_and_other_data_as_the_paper_does() -> None:
+    kept = {task: TrainArguments(task=task).num_train_puzzles for task in ("grid", "sudoku", "maze", "arc-agi")}
+    assert kept == {"grid": None, "sudoku": 1000, "maze": 1000, "arc-agi": None}
+    args, *_ = parse_arguments([TrainArguments], ["--num_train_puzzles", "all"])
+    assert args.num_train_puzzles is None and replace(args, seed=1).num_train_puzzles is None
+    with pytest.raises(UserError, match="num_train_puzzles=10: all tasks of ARC are used"):
+        TrainArguments(task="arc-agi", num_train_puzzles=10)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(
+            (name, value)
+            for name in ("puzzle_embedding_learning_rate", "weight_decay")
+            for value in ("nan", "-1", "inf")
+        ),
+        *(("batch_size", "1e9"), ("max_steps", "1" * 5000), ("seed", "1e30"), ("max_steps", "nan")),
+    ],
+)
+def test_numbers_beyond_reason_are_refused(field: str, value: str) -> None:
+    with pytest.raises(UserError, match=field):
+        parse_arguments([TrainArguments], [f"--{field}", value])
+
+
+def test_a_model_larger_than_memory_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a model of .* parameters takes .* GB to train"):
+        main(tmp_path, hidden_size=2**20, num_attention_heads=1)
+    with pytest.raises(UserError, match="num_hidden_layers=100000 must be at most 1,024"):
+        main(tmp_path, num_hidden_layers=100000)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

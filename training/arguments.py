@@ -3,6 +3,7 @@
 
 import difflib
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, make_dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,18 @@ def option(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
 
 
+LIMITS = {  # beyond reason: what memory or a number's 64 bits would end with a traceback
+    "max_steps": 10**12,
+    "batch_size": 10**6,
+    "eval_batch_size": 10**6,
+    "num_augmentations": 10**6,
+    "save_steps": 10**12,
+    "log_steps": 10**12,
+    "checkpoint_total_limit": 10**6,
+    "warmup_steps": 10**12,
+}
+
+
 @dataclass
 class TrainArguments:
     """Fields of a training recipe beside the model's own (see [`TrmConfig`])."""
@@ -29,7 +42,9 @@ class TrainArguments:
     task: str = option("sudoku", "task of datasets_scripts.tasks")
     dataset_config: str = option("hard-sample", "configuration of the task's dataset")
     data_dir: str | None = option(None, "folder with the task's files, instead of the Hub's")
-    num_train_puzzles: int | None = option(1000, "random subset of the training puzzles, for datasets that are larger")
+    num_train_puzzles: int | None = option(
+        0, "how many of the training puzzles, or all of them; when not given (0) 1000, or all of one's own grids"
+    )
     num_augmentations: int = option(1000, "the most puzzles made of each ARC task, each with its own embedding")
     data_seed: int = option(0, "seed of the choice of training puzzles and of puzzles that are generated")
     augment: bool | None = option(
@@ -101,10 +116,21 @@ class TrainArguments:
     )
     hub_private: bool = option(False, "publish for your organisation only")
     hub_dataset: str | None = option(None, "dataset repository that holds the puzzles, if the task does not know one")
+    hub_license: str | None = option(
+        None, "licence of the model as the Hub names it, such as mit; none when not given"
+    )
     report_to: Literal["none", "trackio", "tensorboard", "wandb"] = option("none", "experiment tracker")
 
     def __post_init__(self) -> None:
         require_repository("hub_dataset", self.hub_dataset)
+        if self.num_train_puzzles == 0:
+            self.num_train_puzzles = None if self.task in ("grid", "arc-agi") else 1000
+        require(
+            self.task != "arc-agi" or self.num_train_puzzles is None,
+            f"num_train_puzzles={self.num_train_puzzles}: all tasks of ARC are used, leave it out",
+        )
+        for name, limit in LIMITS.items():
+            require(abs(getattr(self, name)) <= limit, f"{name}={getattr(self, name)} must be at most {limit:,}")
         for name in (
             "max_steps",
             "batch_size",
@@ -143,6 +169,8 @@ class TrainArguments:
             "muon_learning_rate",
             "weight_decay",
             "muon_weight_decay",
+            "puzzle_embedding_learning_rate",
+            "puzzle_embedding_weight_decay",
             "warmup_steps",
             "num_augmentations",
         ):
@@ -246,7 +274,13 @@ def parse_arguments(dataclass_types: list[type], command_line: list[str]) -> tup
     recipe = read_recipe(config.config) if config.config else {}
     for name in recipe:
         require(name in known, f"{config.config}: unknown field {name!r}{suggestion(str(name), known)}")
-    words = [*as_flags(recipe), *command_line]
+    may_be_none = set()
+    for action in parser._actions:
+        if action.type in (int, float):
+            may_be_none |= {action.dest} if action.default is None or action.dest == "num_train_puzzles" else set()
+            action.type = number(action.type, action.dest in may_be_none)
+    recipe |= {name: "null" for name in may_be_none & recipe.keys() if recipe[name] is None}
+    words = with_negative_numbers([*as_flags(recipe), *command_line])
     *parsed, unknown = parser.parse_args_into_dataclasses(
         words, return_remaining_strings=True, look_for_args_file=False
     )
@@ -269,14 +303,19 @@ def read_recipe(path: str | Path, derived: tuple[Path, ...] = ()) -> dict[str, A
         UserError: a file cannot be read, is no recipe, or is its own base.
     """
     require(Path(path).resolve() not in derived, f"{path} is its own base")
+    require(not Path(path).exists() or Path(path).is_file(), f"{path} is no file")
     try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        recipe = yaml.load(Path(path).read_text(encoding="utf-8"), RecipeLoader)
     except OSError as error:
         raise UserError(f"cannot read the recipe {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(recipe, dict):
         raise UserError(f"{path} holds no fields; it should read like 'max_steps: 1000'")
+    for name, value in recipe.items():
+        items = value if isinstance(value, list) else [value]
+        is_plain = isinstance(name, str) and not any(isinstance(item, (list, dict, set)) for item in items)
+        require(is_plain, f"{path}: the field {name!r:.40} holds neither a value nor a list of values")
     base = recipe.pop("base", None)
     if base is None:
         return recipe
@@ -290,6 +329,47 @@ def as_flags(recipe: dict[str, Any]) -> list[str]:
         if value is not None:
             words += [f"--{name}", *(str(item) for item in (value if isinstance(value, list) else [value]))]
     return words
+
+
+class RecipeLoader(yaml.SafeLoader):
+    """YAML in which only `true` and `false` are booleans and dates are text: `mixed_precision: no` is the word."""
+
+
+RecipeLoader.yaml_implicit_resolvers = {
+    first: [(tag, words) for tag, words in resolvers if not tag.endswith((":bool", ":timestamp"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+RecipeLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?i:true|false)$"), list("tTfF"))
+
+
+def number(kind: type, may_be_none: bool) -> Callable[[str], int | float | None]:
+    """Reads a number as Python and YAML write it, `1_000`, `1e3`, `-.inf`, and with `may_be_none` also `null`."""
+
+    def read(text: str) -> int | float | None:
+        word = text.strip().lower()
+        if may_be_none and word in ("null", "none", "~", "all"):
+            return None
+        if re.fullmatch(r"[+-]?\.(inf|nan)", word):
+            word = word.replace(".", "")
+        value = int(word) if kind is int and re.fullmatch(r"[+-]?[\d_]+", word) else float(word)
+        if kind is int and not (float(value).is_integer() and abs(value) < 2**63):
+            raise ValueError
+        return kind(value)
+
+    read.__name__ = kind.__name__  # argparse shows it
+    return read
+
+
+def with_negative_numbers(words: list[str]) -> list[str]:
+    """`--name -1e-3` as `--name=-1e-3`: argparse takes such a number for the name of another field."""
+    joined: list[str] = []
+    for word in words:
+        follows_name = bool(joined) and joined[-1].startswith("--") and "=" not in joined[-1]
+        if follows_name and re.fullmatch(r"-(\d|\.\d|\.?inf|\.?nan).*", word, re.IGNORECASE):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def suggestion(name: str, known: set[str]) -> str:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from accelerate import Accelerator
 from torch.nn.utils import clip_grads_with_norm_
@@ -134,6 +135,7 @@ class Run:
         self.autocast = build_autocast(args, accelerator)
 
         torch.manual_seed(args.seed)
+        require_memory(config)
         model = TrmForPuzzleSolving(config).to(accelerator.device).train()
         if args.init_from is not None and (args.freeze_network or not list_checkpoints(self.output_dir)):
             train_puzzles = start_from(model, args, train_puzzles)
@@ -355,6 +357,18 @@ def fixed_settings(args: TrainArguments, config: TrmConfig, puzzles: Puzzles) ->
     model = config.to_dict()
     settings = {name: getattr(args, name) for name in FIXED} | {"data": digest_of(puzzles)}
     return settings | {f"model.{name}": model[name] for name in TrmConfig.__annotations__ if name in model}
+
+
+def require_memory(config: TrmConfig) -> None:
+    """Raises `UserError` if weights, gradients, average and moments are more than the memory of this machine."""
+    with torch.device("meta"):
+        num_parameters = TrmForPuzzleSolving(config).num_parameters()
+    needed, memory = 4 * 5 * num_parameters, psutil.virtual_memory().total
+    require(
+        needed <= memory,
+        f"a model of {num_parameters:,} parameters takes {needed / 1e9:,.0f} GB to train, and this machine has "
+        f"{memory / 1e9:,.0f}: make hidden_size or another size smaller",
+    )
 
 
 def digest_of(puzzles: Puzzles) -> str:

@@ -131,7 +131,7 @@ class TrainLog:
         self.path, self.accelerator = path, accelerator
         if not accelerator.is_main_process:
             return
-        with user_errors(f"{path} is not the log of a run, move it away: ", ValueError, KeyError, TypeError):
+        with user_errors(f"{path} is not the log of a run, move it away: ", ValueError, KeyError, TypeError, OSError):
             before = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
             kept = [line for line in before if line.endswith("\n") and json.loads(line)["step"] <= step]
         with user_errors("cannot write the log: ", OSError):

@@ -79,7 +79,8 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    with user_errors(f"{path} is not JSON: ", ValueError):
+    require(path.is_file(), f"{path} is no file: move it away")
+    with user_errors(f"{path} is not JSON: ", ValueError, RecursionError):
         results = json.loads(path.read_text(encoding="utf-8"))
     require(are_results(results), f"{path} is no list of evaluations as train.py and eval.py write it: move it away")
     return results

@@ -4,10 +4,13 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from modeling_trm.loading import read_object
+
 from ..arguments import HubArguments, option, parse_arguments
-from ..errors import require, run_command
+from ..errors import require, run_command, user_errors
 from ..evaluation.results import read_results, weights_of
-from .cards import RESULTS
+from ..storage import write_json
+from .cards import RESULTS, TRAIN_ARGS
 from .publish import WEIGHTS, open_repository, publish_final
 
 
@@ -17,6 +20,7 @@ class PublishArguments:
 
     model: str = field(metadata={"help": "folder of a trained or converted model"})
     hub_private: bool = option(False, "publish for your organisation only")
+    hub_license: str | None = option(None, "licence of the model as the Hub names it, such as mit")
 
 
 def main(command_line: list[str]) -> None:
@@ -26,6 +30,11 @@ def main(command_line: list[str]) -> None:
     require((folder / WEIGHTS).is_file(), f"{folder} is no folder of a model: it has no {WEIGHTS}")
     for result in read_results(folder / RESULTS):
         require(result["weights"] == weights_of(folder), f"{folder / RESULTS} is of other weights: evaluate again")
+    if args.hub_license is not None:
+        path = folder / TRAIN_ARGS
+        with user_errors("", ValueError, OSError):
+            record = read_object(path) if path.exists() else {}
+        write_json(record | {"license": args.hub_license}, path)
     repository = open_repository(hub, args.hub_private, print)
     print(publish_final(repository, folder, args.hub_private))
 

@@ -5,7 +5,6 @@ A field that none of them tells reads "not recorded". The table of evaluations s
 results can replace it in a card that a person has edited.
 """
 
-import json
 import re
 from collections import defaultdict
 from dataclasses import fields
@@ -17,8 +16,10 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardDat
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from datasets_scripts.tasks import TASKS, Puzzles
+from modeling_trm.loading import read_object
 
 from ..arguments import TrainArguments, model_arguments
+from ..errors import user_errors
 from ..evaluation.results import read_results
 from ..state import TrainState
 from ..storage import write_text
@@ -27,7 +28,7 @@ TEMPLATE = Path(__file__).parents[2] / "model_card.md"
 TRAIN_ARGS, RESULTS, CARD, EVAL_RESULTS = "train_args.json", "results.json", "README.md", ".eval_results/trm.yaml"
 UNKNOWN = "not recorded"
 SECTION = re.compile(r"<!-- evaluation -->.*<!-- /evaluation -->", re.DOTALL)
-PRIVATE = ("report_to", "hub_strategy", "hub_private", "hub_revision", "hub_dataset", "push_to_hub")
+PRIVATE = ("report_to", "hub_strategy", "hub_private", "hub_revision", "hub_dataset", "hub_license", "push_to_hub")
 LOCAL_PATHS = ("output_dir", "data_dir", "init_from")  # nobody else's business, but for the last part
 FIELDS = {field.name for part in (TrainArguments, model_arguments()) for field in fields(part)}  # of a recipe
 
@@ -51,6 +52,8 @@ def training_record(
     task = TASKS[args.task]
     source = next(config for config in task.builder.CONFIGS if config.name == puzzles.config)
     arguments = {name: value for name, value in {**vars(args), **vars(model_args)}.items() if value is not None}
+    if args.num_train_puzzles is None and args.task != "arc-agi":
+        arguments["num_train_puzzles"] = "all"
     arguments |= {name: Path(arguments[name]).name for name in LOCAL_PATHS if is_local(arguments.get(name))}
     augment = puzzles.format.augment if args.augment is None else args.augment
     augment = augment and puzzles.format.random_symmetry is not None
@@ -66,6 +69,7 @@ def training_record(
             "train_puzzles": len(puzzles),
             "augmentation": "a random symmetry each time a puzzle is seen" if augment else "none",
         },
+        "license": args.hub_license,
         "num_parameters": state.model.num_parameters(),
         "step": state.step,
         "max_steps": args.max_steps,
@@ -89,9 +93,9 @@ def write_card(folder: Path, repo_id: str | None = None, tag: str | None = None)
         repo_id: the model's name on the Hub; the folder's when not given.
         tag: the revision for the reader to pin.
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    record = folder / TRAIN_ARGS
-    trained = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    with user_errors("", ValueError, OSError):
+        config = read_object(folder / "config.json")
+        trained = read_object(folder / TRAIN_ARGS) if (folder / TRAIN_ARGS).exists() else {}
     results = read_results(folder / RESULTS)
     write_text(render_card(config, trained, results, repo_id or folder.resolve().name, tag), folder / CARD)
     benchmarks = folder / EVAL_RESULTS
@@ -108,7 +112,7 @@ def render_card(
     arguments, data = trained["arguments"], defaultdict(lambda: None, trained["data"] or {})
     task = data["task"] or next((result["task"] for result in results), None)
     metadata = ModelCardData(
-        license="apache-2.0" if arguments else "other",
+        license=trained["license"],
         library_name="transformers",
         pipeline_tag="other",
         tags=["trm", "recursive-reasoning", "puzzle-solving", "custom_code", *([task] if task else [])],
