@@ -24,6 +24,8 @@ import train
 from datasets_scripts.grid import encode, infer_canvas, parse_grid, read_examples
 from datasets_scripts.tasks import load_puzzles
 from modeling_trm import TrmConfig, TrmForPuzzleSolving, TrmProcessor
+from training.arguments import TrainArguments
+from training.batches import SingleExamples
 from training.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -134,6 +136,33 @@ def test_square_grids_can_be_rotated_if_the_person_says_so(tmp_path):
     assert len(views.unique(dim=0)) == 8
     write(tmp_path / "train.jsonl", ROWS)
     assert load(tmp_path).format.random_symmetry is None
+
+
+def test_rotated_grids_stay_in_the_corner_where_all_lie(tmp_path):
+    """The grid is turned, not the canvas; where that cannot be, augmentation is refused."""
+    small, rows = [[1, 2, 3], [4, 5, 6]], [{"input": [[7] * 4] * 4, "output": [[7] * 4] * 4}]
+    for split in ("train", "test"):
+        write(tmp_path / f"{split}.jsonl", [{"input": small, "output": [[8, 9]]}, *rows])
+    puzzles = load(tmp_path)
+    examples = SingleExamples(puzzles, TrainArguments(batch_size=64, augment=True), True, torch.device("cpu"))
+    batch = examples.batch(0, slice(0, 64))
+    canvas, grid = np.zeros((4, 4), dtype=int), np.array(small)
+    expected = set()
+    for turned in (np.rot90(view, turns) for view in (grid, grid.T) for turns in range(4)):
+        canvas[:] = 0
+        canvas[: turned.shape[0], : turned.shape[1]] = turned
+        expected.add(tuple(canvas.flatten().tolist()))
+    found = {tuple(row) for row in batch["input_ids"].tolist() if 7 not in row}
+    assert found == expected and len(expected) == 8
+    answers = {tuple(row) for row in batch["labels"].tolist() if 7 not in row}
+    rest = [-100] * 11
+    assert answers == {(a, b, *[-100] * 3, *rest) for a, b in ((8, 9), (9, 8))} | {
+        (a, *[-100] * 3, b, *rest) for a, b in ((8, 9), (9, 8))
+    }
+    for split in ("train", "test"):
+        write(tmp_path / f"{split}.jsonl", ROWS)
+    with pytest.raises(UserError, match="augment: only puzzles on a square canvas"):
+        SingleExamples(load(tmp_path), TrainArguments(augment=True), True, torch.device("cpu"))
 
 
 def test_cells_outside_the_output_carry_no_gradient(tmp_path):

@@ -10,11 +10,15 @@ from torch import Tensor
 
 from datasets_scripts.arc_augmentation import ArcExamples
 from datasets_scripts.sampling import ExampleSampler
-from datasets_scripts.tasks import Puzzles
+from datasets_scripts.tasks import PAD_TOKEN, Puzzles
 from modeling_trm import TrmCarry, TrmConfig, TrmForPuzzleSolving
+from modeling_trm.modeling_trm import IGNORE_INDEX
 from modeling_trm.randomness_trm import random_bits, random_integers
 
 from .arguments import TrainArguments
+from .errors import require
+
+NOTHING = {"input_ids": PAD_TOKEN, "labels": IGNORE_INDEX}  # outside of a grid
 
 
 class SingleExamples:
@@ -27,6 +31,10 @@ class SingleExamples:
         if puzzles.puzzle_ids is not None:
             self.columns["puzzle_ids"] = puzzles.puzzle_ids.to(device)
         self.random_symmetry = puzzles.format.random_symmetry if augment else None
+        message = "augment: only puzzles on a square canvas can be rotated: set --augment false, or make it square"
+        require(not args.augment or self.random_symmetry is not None, message)
+        self.width = puzzles.format.processor["width"]
+        self.has_padding = any(bool((self.columns[name] == nothing).any()) for name, nothing in NOTHING.items())
 
     def batch(self, step: int, slots: slice) -> dict[str, Tensor]:
         """The rows of batch `step`, by column."""
@@ -35,7 +43,26 @@ class SingleExamples:
         if self.random_symmetry is not None:
             symmetry = self.random_symmetry(self.seed, epoch, index)
             batch |= {name: symmetry(batch[name]) for name in ("input_ids", "labels")}
+            if self.has_padding:
+                width = self.width
+                batch |= {name: to_corner(batch[name], nothing, width) for name, nothing in NOTHING.items()}
         return batch
+
+
+def to_corner(grids: Tensor, nothing: int, width: int) -> Tensor:
+    """Grids [batch, cells] that lie anywhere on a canvas, each in its upper left corner, where all others lie.
+
+    Args:
+        nothing: what the cells outside of a grid hold.
+        width: of the canvas.
+    """
+    canvas = grids.view(len(grids), -1, width)
+    used = canvas != nothing
+    for dim in (1, 2):  # the first row, then the first column, that is used
+        first = used.any(3 - dim).int().argmax(1)[:, None, None]
+        along = torch.arange(canvas.shape[dim], device=grids.device).view(1, *((-1, 1) if dim == 1 else (1, -1)))
+        canvas = canvas.gather(dim, ((along + first) % canvas.shape[dim]).expand_as(canvas))
+    return canvas.reshape(grids.shape)
 
 
 def first_carry(model: TrmForPuzzleSolving, batch: dict[str, Tensor]) -> TrmCarry:
