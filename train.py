@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 from transformers.utils import logging
 
-from datasets_scripts.tasks import Puzzles, load_puzzles
+from datasets_scripts.tasks import Puzzles, load_puzzles, remarks
 from modeling_trm import TrmProcessor
 from training.arguments import HubArguments, TrainArguments, build_config_of, model_arguments, parse_arguments
 from training.devices import build_autocast, check_launcher
@@ -65,7 +65,7 @@ def main(command_line: list[str]) -> None:
     accelerator = build_accelerator(args)
     chosen = "" if args.num_train_puzzles is None else ", the most that num_train_puzzles takes of all there are"
     chosen = chosen if len(splits["train"]) == args.num_train_puzzles else ""
-    accelerator.print(f"training on {len(splits['train']):,} puzzles{chosen}")
+    accelerator.print(f"training on {len(splits['train']):,} puzzles{chosen}", *remarks(**splits), sep="\n")
     fields = {**vars(args), **vars(model_args)}  # trackers know numbers and strings
     accelerator.init_trackers(
         "trm", config={name: str(value) if isinstance(value, list) else value for name, value in fields.items()}

@@ -305,3 +305,21 @@ def load_puzzles(
         augmented_tasks=augmented_tasks,
     )
     return puzzles.first(max_examples)
+
+
+def remarks(train: Puzzles, test: Puzzles) -> list[str]:
+    """What a person should know of their data before it is trained on, a line each; nothing for ARC."""
+    if train.augmented_tasks:
+        return []
+    lines = []
+    if smaller := int((train.labels == IGNORE_INDEX).any(1).sum()):
+        size = f"{train.format.processor['height']}x{train.format.processor['width']}"
+        lines.append(
+            f"note: {smaller:,} training answers are smaller than the {size} canvas; cells outside of an answer are "
+            "neither learned nor scored, so the model's answers have no end: use only what lies inside"
+        )
+    if test.input_ids.shape[1] == train.input_ids.shape[1]:
+        seen = {row.tobytes() for row in train.input_ids.numpy()}
+        if repeated := sum(row.tobytes() in seen for row in test.input_ids.numpy()):
+            lines.append(f"note: {repeated:,} of {len(test):,} test puzzles are training puzzles too")
+    return lines

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from datasets_scripts.build import build
 from datasets_scripts.files import find_files, read_rows
 from datasets_scripts.grid import infer_canvas
-from datasets_scripts.tasks import load_puzzles
+from datasets_scripts.tasks import load_puzzles, remarks
 from modeling_trm import TrmProcessor
 
 ROWS = [{"input": [[0, 1], [2, 0]], "output": [[1, 1], [2, 2]]}, {"input": [[2, 2, 2]], "output": [[0], [1]]}]
@@ -187,3 +187,15 @@ def test_built_puzzles_with_a_rule_are_read(tmp_path, task):
     again = load(task, tmp_path, "test")
     assert again.input_ids.tolist() == first.input_ids.tolist() and again.source == first.source
     assert again.labels.tolist() == first.labels.tolist()
+
+
+def test_what_a_person_should_know_of_their_data_is_said(tmp_path):
+    rows = [{"input": "abc", "output": "cba"}, {"input": "cab", "output": "bac"}]
+    pack(tmp_path / "train.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    pack(tmp_path / "test.jsonl", json.dumps({"input": "bca", "output": "acb"}).encode())
+    assert remarks(load("grid", tmp_path, "train"), load("grid", tmp_path, "test")) == []
+    pack(tmp_path / "train.jsonl", "\n".join(map(json.dumps, [*rows, {"input": "ab", "output": "ba"}])).encode())
+    pack(tmp_path / "test.jsonl", "\n".join(map(json.dumps, [rows[1], {"input": "b", "output": "b"}])).encode())
+    smaller, repeated = remarks(load("grid", tmp_path, "train"), load("grid", tmp_path, "test"))
+    assert smaller.startswith("note: 1 training answers are smaller than the 1x3 canvas")
+    assert repeated == "note: 1 of 2 test puzzles are training puzzles too"
