@@ -24,7 +24,7 @@ from training.evaluation.results import describe_run, weights_of
 from training.evaluation.scores import check_fit, evaluate, load_model, load_processor, report
 from training.evaluation.sweeps import parse_sweep, plot_sweep
 from training.publishing.publish import open_for_results, publish_results
-from training.storage import write_json
+from training.storage import require_writable, write_json
 
 
 def main(command_line: list[str]) -> None:
@@ -32,6 +32,9 @@ def main(command_line: list[str]) -> None:
     check_launcher("no")
     swept, values = parse_sweep(args) if args.sweep else (None, [])
     require(not (args.sweep and hub.push_to_hub), "--sweep makes a curve, which is no result to publish")
+    for name in (args.output, args.submission if args.task == "arc-agi" else None):
+        if name:
+            require_writable(Path(name))
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # what is wrong is said in one line
     with user_errors(f"cannot load the model {args.model!r}: ", *UNLOADABLE):

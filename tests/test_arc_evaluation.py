@@ -247,6 +247,22 @@ def test_another_model_does_not_resume(tests, tmp_path, monkeypatch):
     assert store.load(VoteTable(), torch.zeros(4, dtype=torch.float64)) == 5
     other = arc_evaluation.ResumeFile(tmp_path / "votes", KnowsAll(tests), Accelerator(cpu=True), [])
     assert other.load(VoteTable(), torch.zeros(4, dtype=torch.float64)) == 0
+    (tmp_path / "votes" / "mine.txt").touch()
+    for content in ("", '{"key": ', "[]", "{}"):
+        (tmp_path / "votes" / "rank-00000.json").write_text(content)
+        assert store.load(VoteTable(), torch.zeros(4, dtype=torch.float64)) == 0
+    store.remove()
+    assert [path.name for path in (tmp_path / "votes").iterdir()] == ["mine.txt"]
+
+
+def test_votes_of_other_puzzles_do_not_count(tests, tmp_path, monkeypatch):
+    """A corrected file has as many tests as before."""
+    keys = []
+    monkeypatch.setattr(arc_evaluation.ResumeFile, "load", lambda store, *_: keys.append(store.key) or 0)
+    model = KnowsAll(tests)
+    for puzzles in (tests, tests, replace(tests, labels=tests.labels.flip(0))):
+        run(model, puzzles, resume_dir=tmp_path / "votes")
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_without_a_folder_no_weight_is_read(tests):

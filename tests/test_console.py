@@ -85,3 +85,13 @@ def test_json_has_no_numbers_that_are_none(tmp_path: Path) -> None:
     write_json({"halt_threshold": float("inf"), "list": [float("-inf"), 1.5]}, tmp_path / "file.json")
     strict = json.loads((tmp_path / "file.json").read_text(), parse_constant=lambda name: 1 / 0)
     assert strict == {"halt_threshold": "inf", "list": ["-inf", 1.5]}
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    words = ["--model", "nowhere", "--task", "sudoku", "--output"]
+    for place, fault in ((tmp_path, "is a folder: name a file"), (tmp_path / "file" / "results.json", "no folder")):
+        with pytest.raises(errors.UserError, match=fault):
+            eval_script.main([*words, str(place)])
+    with pytest.raises(errors.UserError, match="cannot load the model 'nowhere'"):
+        eval_script.main([*words, str(tmp_path / "new" / "results.json")])

@@ -236,8 +236,10 @@ class Run:
                 self.state, self.test_puzzles, args, self.accelerator, args.eval_examples, self.stopper.requested
             )
             stop_reason = self.stopper.reason(now=True)
-            if scores:  # it was not cut short
+            if scores:
                 self.record(scores)
+            else:
+                self.tell(f"the evaluation of step {step} was cut short, and is left out")
             self.meters.start += time.perf_counter() - before
         self.save_is_due |= step % args.save_steps == 0
         if is_last or stop_reason is not None or (self.save_is_due and self.skipped_in_a_row == 0):

@@ -136,6 +136,14 @@ def failure_of(write: Callable[[], None], accelerator: Accelerator) -> str | Non
     return next((reason for reason in gather_object([failure]) if reason is not None), None)
 
 
+def require_writable(path: Path) -> None:
+    """Raises `UserError` if a file cannot be written there: asked before the work, so that none is lost."""
+    require(not path.is_dir(), f"{path} is a folder: name a file")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    is_writable = above.is_dir() and os.access(above, os.W_OK)
+    require(is_writable, f"{path} cannot be written: {above} is no folder that you may write to")
+
+
 def write_json(value: Any, path: Path, indent: int | None = None) -> None:
     """Writes a file of JSON, whole or not at all; what is infinite, for which JSON has no number, is text: "inf"."""
     write_text(json.dumps(spelled(value), indent=indent, allow_nan=False) + "\n", path)

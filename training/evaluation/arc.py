@@ -8,11 +8,10 @@ a task's test pairs with the right grid among the first k, averaged over tasks; 
 import hashlib
 import json
 import math
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from datasets_scripts.arc_augmentation import (
 )
 from datasets_scripts.tasks import Puzzles
 from modeling_trm import TrmForPuzzleSolving
+from modeling_trm.loading import read_object
 from modeling_trm.symmetries_trm import CANVAS_SIZE, FIRST_COLOUR_TOKEN, INVERSE_DIHEDRAL, arc_symmetry
 
 from ..stopping import Interruptible
@@ -208,6 +208,7 @@ def evaluate_arc(
         len(totals),
         str(settings_of(plan)),
         solve_arguments.get("seed"),
+        hashlib.blake2b(grids.numpy().tobytes() + mine.numpy().tobytes()).hexdigest(),
     ]
     store = ResumeFile(resume_dir, model, accelerator, settings)
     done = store.load(table, totals)
@@ -305,11 +306,14 @@ class ResumeFile:
         self.key = digest.hexdigest()
 
     def load(self, table: VoteTable, totals: Tensor) -> int:
-        """Fills `table` and `totals`; the number of predictions in them."""
+        """Fills `table` and `totals`; the number of predictions in them, 0 if the file is not of this evaluation."""
         if self.path is None or not self.path.exists():
             return 0
-        record = json.loads(self.path.read_text(encoding="utf-8"))
-        if record["key"] != self.key:
+        try:
+            record = read_object(self.path)
+        except ValueError:  # it was cut off
+            return 0
+        if record.get("key") != self.key:
             return 0
         table.load_json(record["votes"])
         totals.copy_(torch.tensor(record["totals"]))
@@ -323,7 +327,10 @@ class ResumeFile:
     def remove(self) -> None:
         self.accelerator.wait_for_everyone()
         if self.folder is not None and self.accelerator.is_main_process:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            for path in self.folder.glob("rank-*.json"):  # and nothing else that may lie there
+                path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.folder.rmdir()
 
 
 def report_arc(results: dict[str, Any]) -> str:
