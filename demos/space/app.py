@@ -114,10 +114,10 @@ def show(puzzle: str, model: str, *options: Any) -> tuple[str, str]:
     """One sentence, and the steps as a page inside the page."""
     result = solve(puzzle, model, *options)
     kept = {True: "keeps the rules", False: "breaks the rules", None: "has no rules to keep"}[result.get("verified")]
-    tried = f" in {result['attempts']} attempts" if result["attempts"] > 1 else ""
-    verdict = (
-        f"**{'Solved' if result['solved'] else 'Not solved'}**{tried}, the chosen one of {result['steps']} steps."
+    taken = f"{result['steps']} steps" + (
+        f" of one of {result['attempts']} attempts" if result["attempts"] > 1 else ""
     )
+    verdict = f"**{'Solved' if result['solved'] else 'Not solved'}** in {taken}."
     page = html.escape(load(model).processor.render(result, "html"))
     return (
         f"{verdict} The answer {kept}; the model is {result['confidence']:.1%} sure.",
