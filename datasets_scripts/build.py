@@ -98,7 +98,8 @@ def card(
     )
     processor = described.processor
     sizes = "\n".join(f"| {split} | {len(rows):,} |" for split, rows in splits.items())
-    columns = "\n".join(f"| `{name}` | {kind(feature)} |" for name, feature in splits["train"].features.items())
+    features = next(iter(splits.values())).features
+    columns = "\n".join(f"| `{name}` | {kind(feature)} |" for name, feature in features.items())
     tokens = ", ".join(f"{token} = `{symbol}`" for token, symbol in enumerate(processor["vocabulary"]))
     return f"""---
 {header.to_yaml()}

@@ -98,6 +98,8 @@ class PuzzleBuilder:
             except FileNotFoundError:
                 if not self.data_dir:
                     raise
+        if not found:
+            self.path("train")  # says what is missing
         return found
 
     def make_tables(self, split: str, path: str | None) -> Iterator[pa.Table]:

@@ -82,7 +82,7 @@ def test_the_card_tells_what_is_inside_and_how_to_make_it_again(tmp_path):
         (["--task", "maze", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
         ([], "the following arguments are required: --task"),
         (["--task", "grid"], "give the folder of their files as data_dir"),
-        (["--task", "maze", "--data_dir", "nowhere"], "there is no train.csv or train.csv.gz in nowhere"),
+        (["--task", "maze", "--data_dir", "nowhere"], "there is no train.csv, and no folder nowhere"),
         (["--task", "maze", "--push_to_hub", "a/b/c"], "'a/b/c' is no repository of the Hub"),
         (["--task", "maze", "--push_to_hub", "me/mazes"], "publishing needs a token of the Hub"),
     ],
