@@ -347,7 +347,11 @@ def listed_rows(puzzle: list[Any], form: Form, name: str) -> Grid:
         raise ValueError(f"{name} is nested {depth(puzzle)} deep: a grid is a list of rows")
     if puzzle and are_rows(puzzle, form):
         return [symbols_of(row, form) for row in puzzle]
-    return whole_lines([[spell(symbol, form) for symbol in puzzle]], form)
+    cells = [spell(symbol, form) for symbol in puzzle]
+    is_column = form.may_be_smaller and form.height > 1 and len(cells) != form.cells
+    if is_column and all(isinstance(symbol, str) and len(symbol) == 1 for symbol in puzzle):
+        return [[cell] for cell in cells]  # a list of strings is one of rows, as in a data file; of numbers, one row
+    return whole_lines([cells], form)
 
 
 def spell(symbol: Any, form: Form) -> str:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datasets_scripts.grid import parse_grid
 from modeling_trm import TrmProcessor
 from modeling_trm.formats_trm import decode_text, maze_fault, sudoku_fault
 
@@ -316,3 +317,13 @@ def test_nothing_ends_in_a_traceback(data: Any) -> None:
             processor(data)
         except ValueError as error:
             assert len(str(error).splitlines()) == 1
+
+
+def test_a_flat_list_means_what_it_means_in_a_data_file() -> None:
+    """Strings are rows, numbers are one row; where the canvas is one row, both are."""
+    own, line = TrmProcessor(["<pad>", *"12"], 2, 3), TrmProcessor(["<pad>", *"12"], 1, 3)
+    for flat in ([1, 2], ["1", "2"]):
+        height, width = len(parse_grid(flat, "it")), len(parse_grid(flat, "it")[0])
+        assert own(flat)["input_ids"].view(2, 3)[:height, :width].flatten().tolist() == [1, 2], flat
+        assert line(flat)["input_ids"].tolist() == [[1, 2, 0]]
+    assert own(list("121212"))["input_ids"].tolist() == [[1, 2] * 3]
