@@ -73,7 +73,8 @@ def test_its_card_says_what_its_files_say(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_its_recipe_repeats_it(name: str) -> None:
-    """The run it comes from had every field as the recipe, and the defaults, have it today; but for folders' names."""
+    """The run it comes from had every field as the recipe, and the defaults, have it today; but for folders' names
+    and its time."""
     recipe = ROOT / "recipes" / f"{CHECKPOINTS[name].recipe}.yaml"
     fields = {
         field: value
@@ -82,9 +83,9 @@ def test_its_recipe_repeats_it(name: str) -> None:
     }
     record = json.loads((ROOT / name / "train_args.json").read_text())
     recorded = record["arguments"]
-    folders = {"output_dir", "init_from"}
-    assert read_recipe(recipe).keys() - folders <= recorded.keys()
-    for field in recorded.keys() - folders:
+    own = {"output_dir", "init_from", "finish_minutes"}
+    assert read_recipe(recipe).keys() - own <= recorded.keys()
+    for field in recorded.keys() - own:
         if field in fields:
             assert recorded[field] == fields[field], field
         else:
@@ -100,10 +101,10 @@ def test_its_recipe_repeats_it(name: str) -> None:
 def test_a_run_that_is_not_done_can_be_resumed(name: str) -> None:
     """Its one checkpoint is what was written, at the step of the published weights, which are its average."""
     record = json.loads((ROOT / name / "train_args.json").read_text())
-    checkpoints = list_checkpoints(ROOT / name)
-    assert [int(folder.name.removeprefix("step-")) for folder in checkpoints] == (
-        [record["step"]] if record["step"] < record["max_steps"] else []
-    )
+    checkpoints, is_by_clock = list_checkpoints(ROOT / name), record["arguments"]["finish_minutes"] is not None
+    is_done = is_by_clock or record["step"] == record["max_steps"]
+    steps = [int(folder.name.removeprefix("step-")) for folder in checkpoints]
+    assert steps == ([] if is_done else [record["step"]])
     for folder in checkpoints:
         assert find_damage(folder) is None
         average = with_prefix(load_file(folder / "training.safetensors"), "average.module.")
