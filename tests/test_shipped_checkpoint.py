@@ -42,7 +42,7 @@ class Checkpoint(NamedTuple):
     share: float
 
 
-CHECKPOINTS = {"trm-sudoku": Checkpoint("sudoku", 3e5, 0.55, "hard-sample", 40, 0.4)}
+CHECKPOINTS = {"trm-sudoku": Checkpoint("sudoku", 3e5, 0.58, "hard-sample", 40, 0.45)}
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
