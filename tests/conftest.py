@@ -31,6 +31,12 @@ def sudoku_splits() -> dict[str, dict[str, Puzzles]]:
     }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def fresh_compiler() -> None:
+    """Without what other files compiled: after some models of one class torch compiles no more of them."""
+    torch.compiler.reset()
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """For goldens that were made so: training steps amplify another order of summation a lot."""

@@ -191,9 +191,7 @@ def test_trackio_receives_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.process
-def test_curves_need_no_torch_and_the_log_no_tasks() -> None:
-    code = "import sys, {}; print([name for name in {} if name in sys.modules])"
-    for module, heavy in (("tools.plot", ["torch", "transformers"]), ("training.meters", ["datasets_scripts"])):
-        command = [sys.executable, "-c", code.format(module, heavy)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        assert done.stdout.strip() == "[]", done.stderr
+def test_the_log_needs_no_tasks() -> None:
+    code = "import sys, training.meters; print('datasets_scripts' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr

@@ -393,7 +393,8 @@ def test_a_run_that_could_not_publish_has_lost_nothing(hub: Hub, trained: Traine
     assert after["model.safetensors"] == before["model.safetensors"]
     assert "results.json" in after
 
-    (said,) = run_all(hub, [[*command.split()[2:], "--hub_revision", "trial", "--hub_private", "true"]])
+    words = command.replace("training.publishing", "training.publishing.__main__").split()[2:]
+    (said,) = run_all(hub, [[*words, "--hub_revision", "trial", "--hub_private", "true"]])
     assert said == "ok"
     assert hub.model("lab/late").private
     assert hub.files("lab/late", "trial")["model.safetensors"] == before["model.safetensors"]
@@ -408,7 +409,7 @@ import json, multiprocessing, os, resource, sys, time, warnings
 from pathlib import Path
 from transformers import AutoModel, AutoProcessor
 from modeling_trm import hub_trm
-from training import publishing
+from training.publishing import publish as publishing
 from training.checkpoint import save_model
 
 folder, read_only, strangers, copies = Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4])

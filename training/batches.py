@@ -34,7 +34,7 @@ class SingleExamples:
         message = "augment: only puzzles on a square canvas can be rotated: set --augment false, or make it square"
         require(not args.augment or self.random_symmetry is not None, message)
         self.width = puzzles.format.processor["width"]
-        self.has_padding = any(bool((self.columns[name] == nothing).any()) for name, nothing in NOTHING.items())
+        self.has_padding = any(bool((getattr(puzzles, name) == nothing).any()) for name, nothing in NOTHING.items())
 
     def batch(self, step: int, slots: slice) -> dict[str, Tensor]:
         """The rows of batch `step`, by column."""
