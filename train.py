@@ -15,9 +15,10 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 from transformers.utils import logging
 
-from datasets_scripts.tasks import Puzzles, load_puzzles, remarks
+from datasets_scripts.tasks import Puzzles, remarks
 from modeling_trm import TrmProcessor
 from training.arguments import HubArguments, TrainArguments, build_config_of, model_arguments, parse_arguments
+from training.batches import load_splits
 from training.devices import build_autocast, check_launcher
 from training.dry_run import DryRunArguments, describe
 from training.errors import run_command, user_errors
@@ -45,19 +46,7 @@ def main(command_line: list[str]) -> None:
     earlier_results = read_results(output_dir / RESULTS)
     logging.disable_progress_bar()
     with user_errors("", ValueError, OSError):
-        splits = {
-            split: load_puzzles(
-                args.task,
-                args.dataset_config,
-                split,
-                data_dir=args.data_dir,
-                seed=args.data_seed,
-                num_train_puzzles=args.num_train_puzzles,
-                num_augmentations=args.num_augmentations,
-            )
-            for split in ("train", "test")
-        }
-        splits["test"] = splits["test"].first(args.num_test_puzzles)
+        splits = load_splits(args)
     puzzle_format = splits["train"].format
     row_of_id = splits["train"].row_of_id
     processor = TrmProcessor(**puzzle_format.processor, puzzle_ids=None if set(row_of_id) == {""} else row_of_id)

@@ -230,7 +230,7 @@ def encode(grid: Grid, canvas: Canvas, name: str) -> np.ndarray:
     for number, row in enumerate(grid):
         for symbol in row:
             if symbol not in token_of:
-                raise ValueError(f"{name} has {symbol!r} in row {number + 1}, which is nowhere in the training file")
+                raise ValueError(f"{name} has {symbol!r} in row {number + 1}, which the vocabulary does not have")
         tokens[number, : len(row)] = [token_of[symbol] for symbol in row]
     return tokens.ravel()
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from datasets_scripts.arc_augmentation import ArcExamples
 from datasets_scripts.sampling import ExampleSampler
-from datasets_scripts.tasks import PAD_TOKEN, Puzzles
+from datasets_scripts.tasks import PAD_TOKEN, Puzzles, load_puzzles
 from modeling_trm import TrmCarry, TrmConfig, TrmForPuzzleSolving
 from modeling_trm.modeling_trm import IGNORE_INDEX
 from modeling_trm.randomness_trm import random_bits, random_integers
@@ -19,6 +19,23 @@ from .arguments import TrainArguments
 from .errors import require
 
 NOTHING = {"input_ids": PAD_TOKEN, "labels": IGNORE_INDEX}  # outside of a grid
+
+
+def load_splits(args: TrainArguments) -> dict[str, Puzzles]:
+    """The puzzles of a recipe, by split. Raises as [`load_puzzles`]."""
+    splits = {
+        split: load_puzzles(
+            args.task,
+            args.dataset_config,
+            split,
+            data_dir=args.data_dir,
+            seed=args.data_seed,
+            num_train_puzzles=args.num_train_puzzles,
+            num_augmentations=args.num_augmentations,
+        )
+        for split in ("train", "test")
+    }
+    return splits | {"test": splits["test"].first(args.num_test_puzzles)}
 
 
 class SingleExamples:

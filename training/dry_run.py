@@ -18,10 +18,11 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.optim import Muon
 from torch.utils.flop_counter import FlopCounterMode
 
-from datasets_scripts.tasks import TASKS, PuzzleFormat, load_puzzles, nearest
+from datasets_scripts.tasks import TASKS, PuzzleFormat, nearest
 from modeling_trm import TrmConfig, TrmForPuzzleSolving
 
 from .arguments import TrainArguments, build_config_of, option
+from .batches import load_splits
 from .depth import DepthSchedule
 from .embeddings.transfer import PUZZLE_TABLE
 from .errors import require, user_errors
@@ -250,19 +251,8 @@ def describe_data(args: TrainArguments) -> tuple[PuzzleFormat, int, str]:
             1 + len(puzzle_format.puzzle_ids),
             f"{named}, {most} training puzzles, {hub or 'generated'}",
         )
-    splits = {
-        split: load_puzzles(
-            args.task,
-            args.dataset_config,
-            split,
-            data_dir=args.data_dir,
-            seed=args.data_seed,
-            num_train_puzzles=args.num_train_puzzles,
-            num_augmentations=args.num_augmentations,
-        )
-        for split in ("train", "test")
-    }
-    counts = f"{len(splits['train']):,} training and {len(splits['test'].first(args.num_test_puzzles)):,} test puzzles"
+    splits = load_splits(args)
+    counts = f"{len(splits['train']):,} training and {len(splits['test']):,} test puzzles"
     return puzzle_format, splits["train"].num_puzzles, f"{named}, {counts}"
 
 
