@@ -210,7 +210,7 @@ def test_a_bad_row_is_refused_by_number_in_one_line(tmp_path, split, row, messag
     ("row", "message"),
     [
         ({"input": [0, 5], "output": [0]}, "the input has '5' in row 1, which the vocabulary does not have"),
-        ({"input": [0], "output": [[1], [9]]}, "the output has '9' in row 2, which is nowhere"),
+        ({"input": [0], "output": [[1], [9]]}, "the output has '9' in row 2, which the vocabulary does not have"),
         ({"input": [0], "output": [[1], [1], [1]]}, "the output is 3x1, which does not fit the training file's 2x3"),
         ({"input": [0, 0, 0, 0], "output": [0]}, "the input is 1x4, which does not fit"),
         ({"input": [0], "output": [0], "puzzle_id": "new"}, "the puzzle_id 'new' is in no training row"),
